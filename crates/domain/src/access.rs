@@ -1,0 +1,137 @@
+//! Who is asking, for which organisation, and what they may do.
+
+use crate::kind::{ApiKeyId, OrganisationId, UserId};
+
+/// Proof that a caller acts for one organisation. Storage functions of tenant data take it, so
+/// there is no way to ask for a thing without saying whose it is.
+///
+/// Only the authenticator, the job runner (from the row of a claimed job) and first start make
+/// one; an architecture test holds the list of files that call [`Tenant::authenticated`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tenant {
+    organisation: OrganisationId,
+}
+
+impl Tenant {
+    /// States that the caller has proved to act for `organisation`.
+    pub const fn authenticated(organisation: OrganisationId) -> Self {
+        Self { organisation }
+    }
+
+    /// The organisation acted for.
+    pub const fn organisation(self) -> OrganisationId {
+        self.organisation
+    }
+}
+
+macro_rules! permissions {
+    ($($variant:ident, $name:literal, $bit:literal;)*) => {
+        /// One thing that may be allowed. A scope of an API key has the same name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Permission {
+            $(#[doc = $name] $variant,)*
+        }
+
+        impl Permission {
+            /// Every permission.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Name in API keys and messages, for example `chatbots:write`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            const fn bit(self) -> u32 {
+                match self { $(Self::$variant => 1 << $bit,)* }
+            }
+        }
+    };
+}
+
+permissions! {
+    ReadChatbots, "chatbots:read", 0;
+    WriteChatbots, "chatbots:write", 1;
+    ReadKnowledge, "knowledge:read", 2;
+    WriteKnowledge, "knowledge:write", 3;
+    ReadConversations, "conversations:read", 4;
+    WriteConversations, "conversations:write", 5;
+    Complete, "completions:create", 6;
+    ReadModels, "models:read", 7;
+    WriteModels, "models:write", 8;
+    ReadOrganisation, "organisation:read", 9;
+    WriteOrganisation, "organisation:write", 10;
+}
+
+/// A set of permissions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scopes(u32);
+
+impl Scopes {
+    /// Nothing is allowed.
+    pub const NONE: Self = Self(0);
+
+    /// Everything is allowed.
+    pub fn all() -> Self {
+        Permission::ALL.iter().copied().collect()
+    }
+
+    /// Whether `permission` is in the set.
+    pub const fn contains(self, permission: Permission) -> bool {
+        self.0 & permission.bit() != 0
+    }
+
+    /// Reads names joined by spaces, as stored. `*` is everything; an unknown name allows nothing.
+    pub fn parse(text: &str) -> Self {
+        if text.trim() == "*" {
+            return Self::all();
+        }
+        text.split_whitespace()
+            .filter_map(|name| Permission::ALL.iter().copied().find(|permission| permission.name() == name))
+            .collect()
+    }
+}
+
+impl FromIterator<Permission> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Self {
+        Self(permissions.into_iter().fold(0, |bits, permission| bits | permission.bit()))
+    }
+}
+
+/// How the caller proved who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrincipalKind {
+    /// `Authorization: Api-Key ...` of a program.
+    ApiKey(ApiKeyId),
+}
+
+/// An authenticated caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The organisation acted for.
+    pub tenant: Tenant,
+    /// The user behind the credential.
+    pub user: UserId,
+    /// The credential.
+    pub kind: PrincipalKind,
+    /// What is allowed.
+    pub scopes: Scopes,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_scopes_allow_nothing() {
+        assert_eq!(Scopes::parse("everything chatbots:wrote"), Scopes::NONE);
+    }
+
+    #[test]
+    fn scopes_allow_what_they_name_only() {
+        let scopes = Scopes::parse("chatbots:read knowledge:write");
+        assert!(scopes.contains(Permission::ReadChatbots));
+        assert!(scopes.contains(Permission::WriteKnowledge));
+        assert!(!scopes.contains(Permission::WriteChatbots));
+        assert!(Permission::ALL.iter().all(|permission| Scopes::parse("*").contains(*permission)));
+    }
+}

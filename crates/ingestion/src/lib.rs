@@ -1,0 +1,1 @@
+//! Bytes to pages to passages, in a boxed child process.

@@ -1,0 +1,1 @@
+//! Text analysis, full-text and vector search, fusion, scores.
