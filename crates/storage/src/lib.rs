@@ -1,1 +1,42 @@
-//! Under construction.
+//! SQL on SQLite and PostgreSQL: one module per noun, one SQL text for both engines.
+//!
+//! * [`Db`] opens the database, migrates it and hands out transactions.
+//! * Functions of a noun take a [`Tx`] and, for tenant data, the [`Tenant`](parlance_domain::Tenant)
+//!   that asks. There is no way to find a row by its id alone.
+//! * "Not found" is `Ok(None)`.
+//!
+//! To add a table: the same numbered migration in `migrations/sqlite` and `migrations/postgres`, a
+//! module with its row struct and functions, and a story in `tests/it` that runs each function; the
+//! suite runs on both engines.
+
+pub mod api_keys;
+pub mod attachments;
+pub mod blobs;
+pub mod chatbots;
+pub mod contacts;
+pub mod conversations;
+mod db;
+pub mod files;
+pub mod idempotency;
+pub mod inboxes;
+pub mod index_changes;
+pub mod jobs;
+pub mod knowledge_bases;
+pub mod messages;
+mod migrate;
+pub mod organisations;
+mod page;
+pub mod passages;
+pub mod providers;
+pub mod records;
+pub mod secrets;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod tx;
+pub mod uploads;
+pub mod web_chats;
+mod writer;
+
+pub use db::{Db, DbConfig, OpenError, Scope};
+pub use page::{Listing, Page};
+pub use tx::Tx;

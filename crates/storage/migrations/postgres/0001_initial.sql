@@ -1,0 +1,436 @@
+-- Portable column types only; docs/DATABASES.md has the table of both engines.
+-- Times are milliseconds since the epoch, ids are UUIDv7 as text, JSON is text kept verbatim.
+
+CREATE TABLE installation (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE organisations (
+    org_id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    name TEXT COLLATE "C" NOT NULL,
+    time_zone TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE users (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    name TEXT COLLATE "C" NOT NULL,
+    email TEXT COLLATE "C",
+    role TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE api_keys (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    user_id TEXT COLLATE "C" NOT NULL REFERENCES users (id),
+    name TEXT COLLATE "C" NOT NULL,
+    key_hash TEXT COLLATE "C" NOT NULL UNIQUE,
+    scopes TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT,
+    revoked_at BIGINT
+);
+
+CREATE TABLE model_providers (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    name TEXT COLLATE "C" NOT NULL,
+    kind TEXT COLLATE "C" NOT NULL,
+    base_url TEXT COLLATE "C" NOT NULL,
+    api_key_sealed BYTEA,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+
+CREATE TABLE models (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    provider_id TEXT COLLATE "C" NOT NULL REFERENCES model_providers (id) ON DELETE CASCADE,
+    role TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    dimensions BIGINT,
+    sees_images BOOLEAN NOT NULL,
+    is_default BOOLEAN NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX models_by_org ON models (org_id, role, created_at);
+
+CREATE TABLE knowledge_bases (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    name TEXT COLLATE "C" NOT NULL,
+    name_folded TEXT COLLATE "C" NOT NULL,
+    description TEXT COLLATE "C" NOT NULL,
+    embedding_model_id TEXT COLLATE "C",
+    reranker_model_id TEXT COLLATE "C",
+    retrieved_chunks BIGINT NOT NULL,
+    sentence_window_size BIGINT NOT NULL,
+    enable_hyde BOOLEAN NOT NULL,
+    similarity_cutoff DOUBLE PRECISION NOT NULL,
+    enable_rerank BOOLEAN NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX knowledge_bases_by_org ON knowledge_bases (org_id, created_at);
+
+CREATE TABLE chatbots (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    name TEXT COLLATE "C" NOT NULL,
+    name_folded TEXT COLLATE "C" NOT NULL,
+    model_id TEXT COLLATE "C",
+    instructions TEXT COLLATE "C" NOT NULL,
+    retrieved_chunks BIGINT,
+    webhook_url TEXT COLLATE "C",
+    reply_mode TEXT COLLATE "C" NOT NULL,
+    enable_evaluation BOOLEAN NOT NULL,
+    settings TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX chatbots_by_org ON chatbots (org_id, created_at);
+
+CREATE TABLE chatbot_knowledge_bases (
+    org_id TEXT COLLATE "C" NOT NULL,
+    chatbot_id TEXT COLLATE "C" NOT NULL REFERENCES chatbots (id) ON DELETE CASCADE,
+    knowledge_base_id TEXT COLLATE "C" NOT NULL REFERENCES knowledge_bases (id) ON DELETE CASCADE,
+    PRIMARY KEY (chatbot_id, knowledge_base_id)
+);
+CREATE INDEX chatbot_knowledge_bases_by_base ON chatbot_knowledge_bases (knowledge_base_id);
+
+CREATE TABLE files (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    knowledge_base_id TEXT COLLATE "C" NOT NULL REFERENCES knowledge_bases (id) ON DELETE CASCADE,
+    filename TEXT COLLATE "C" NOT NULL,
+    filename_folded TEXT COLLATE "C" NOT NULL,
+    file_type TEXT COLLATE "C" NOT NULL,
+    size BIGINT NOT NULL,
+    blob_key TEXT COLLATE "C" NOT NULL,
+    status TEXT COLLATE "C" NOT NULL,
+    stage TEXT COLLATE "C" NOT NULL,
+    progress_done BIGINT NOT NULL,
+    progress_total BIGINT NOT NULL,
+    failure TEXT COLLATE "C",
+    parser_id TEXT COLLATE "C" NOT NULL,
+    generation BIGINT NOT NULL,
+    next_generation BIGINT NOT NULL,
+    characters BIGINT NOT NULL,
+    passages_count BIGINT NOT NULL,
+    raw_metadata TEXT COLLATE "C",
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX files_by_base ON files (knowledge_base_id, created_at);
+CREATE INDEX files_by_org ON files (org_id);
+
+CREATE TABLE passages (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL,
+    knowledge_base_id TEXT COLLATE "C" NOT NULL,
+    file_id TEXT COLLATE "C" NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+    generation BIGINT NOT NULL,
+    ordinal BIGINT NOT NULL,
+    text TEXT COLLATE "C" NOT NULL,
+    heading TEXT COLLATE "C",
+    page BIGINT,
+    start_offset BIGINT NOT NULL,
+    end_offset BIGINT NOT NULL,
+    characters BIGINT NOT NULL,
+    hits_count BIGINT NOT NULL,
+    vector BYTEA,
+    created_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX passages_by_file ON passages (file_id, generation, ordinal);
+
+-- What the search index has still to learn, in the order it happened.
+CREATE TABLE index_changes (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL,
+    kind TEXT COLLATE "C" NOT NULL,
+    knowledge_base_id TEXT COLLATE "C" NOT NULL,
+    file_id TEXT COLLATE "C" NOT NULL,
+    generation BIGINT NOT NULL,
+    attempts BIGINT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+-- The number of the last batch of changes that both the database and the index have seen.
+CREATE TABLE index_watermark (
+    name TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    batch BIGINT NOT NULL
+);
+
+CREATE TABLE uploads (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    blob_key TEXT COLLATE "C" NOT NULL UNIQUE,
+    filename TEXT COLLATE "C" NOT NULL,
+    size BIGINT NOT NULL,
+    used_at BIGINT,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX uploads_unused ON uploads (used_at, created_at);
+
+CREATE TABLE web_chats (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    chatbot_id TEXT COLLATE "C" NOT NULL REFERENCES chatbots (id) ON DELETE CASCADE,
+    name TEXT COLLATE "C" NOT NULL,
+    access_type TEXT COLLATE "C" NOT NULL,
+    settings TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX web_chats_by_chatbot ON web_chats (chatbot_id, access_type);
+
+CREATE TABLE inboxes (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    name TEXT COLLATE "C" NOT NULL,
+    channel_type TEXT COLLATE "C" NOT NULL,
+    web_chat_id TEXT COLLATE "C" REFERENCES web_chats (id) ON DELETE SET NULL,
+    chatbot_id TEXT COLLATE "C" REFERENCES chatbots (id) ON DELETE SET NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX inboxes_by_org ON inboxes (org_id, created_at);
+CREATE INDEX inboxes_by_web_chat ON inboxes (web_chat_id);
+
+CREATE TABLE contacts (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    inbox_id TEXT COLLATE "C" NOT NULL REFERENCES inboxes (id),
+    name TEXT COLLATE "C" NOT NULL,
+    source_id TEXT COLLATE "C",
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    deleted_at BIGINT
+);
+CREATE UNIQUE INDEX contacts_by_source ON contacts (inbox_id, source_id);
+
+CREATE TABLE conversations (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    inbox_id TEXT COLLATE "C" NOT NULL REFERENCES inboxes (id),
+    contact_id TEXT COLLATE "C" NOT NULL REFERENCES contacts (id),
+    title TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    last_message_at BIGINT
+);
+CREATE INDEX conversations_by_inbox ON conversations (inbox_id, last_message_at);
+
+CREATE TABLE messages (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL,
+    conversation_id TEXT COLLATE "C" NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+    contact_id TEXT COLLATE "C",
+    type TEXT COLLATE "C" NOT NULL,
+    state TEXT COLLATE "C" NOT NULL,
+    content TEXT COLLATE "C" NOT NULL,
+    content_payload TEXT COLLATE "C",
+    query_metadata TEXT COLLATE "C",
+    attachments TEXT COLLATE "C" NOT NULL,
+    citations TEXT COLLATE "C" NOT NULL,
+    error TEXT COLLATE "C",
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX messages_by_conversation ON messages (conversation_id, created_at, id);
+CREATE INDEX messages_generating ON messages (state) WHERE state = 'generating';
+
+CREATE TABLE attachments (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    conversation_id TEXT COLLATE "C" REFERENCES conversations (id) ON DELETE SET NULL,
+    type TEXT COLLATE "C" NOT NULL,
+    filename TEXT COLLATE "C" NOT NULL,
+    media_type TEXT COLLATE "C" NOT NULL,
+    size BIGINT NOT NULL,
+    blob_key TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX attachments_by_org ON attachments (org_id, created_at);
+
+CREATE TABLE records (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL,
+    chatbot_id TEXT COLLATE "C" NOT NULL,
+    conversation_id TEXT COLLATE "C" NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+    message_id TEXT COLLATE "C" NOT NULL UNIQUE,
+    channel TEXT COLLATE "C" NOT NULL,
+    sender_name TEXT COLLATE "C" NOT NULL,
+    model_id TEXT COLLATE "C" NOT NULL,
+    model_name TEXT COLLATE "C" NOT NULL,
+    model_provider TEXT COLLATE "C" NOT NULL,
+    input_message TEXT COLLATE "C" NOT NULL,
+    condensed_message TEXT COLLATE "C" NOT NULL,
+    context TEXT COLLATE "C",
+    output_message TEXT COLLATE "C" NOT NULL,
+    citation_nodes TEXT COLLATE "C" NOT NULL,
+    words_count BIGINT NOT NULL,
+    tokens TEXT COLLATE "C" NOT NULL,
+    processing_time TEXT COLLATE "C" NOT NULL,
+    reply_millis BIGINT NOT NULL,
+    error TEXT COLLATE "C",
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX records_by_chatbot ON records (chatbot_id, created_at);
+
+CREATE TABLE jobs (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL,
+    kind TEXT COLLATE "C" NOT NULL,
+    unique_key TEXT COLLATE "C" NOT NULL UNIQUE,
+    payload TEXT COLLATE "C" NOT NULL,
+    run_at BIGINT NOT NULL,
+    attempts BIGINT NOT NULL,
+    generation BIGINT NOT NULL,
+    leased_until BIGINT,
+    last_error TEXT COLLATE "C",
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX jobs_due ON jobs (run_at, id);
+
+CREATE TABLE idempotency_keys (
+    org_id TEXT COLLATE "C" NOT NULL,
+    idempotency_key TEXT COLLATE "C" NOT NULL,
+    request_hash TEXT COLLATE "C" NOT NULL,
+    status BIGINT,
+    body TEXT COLLATE "C",
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (org_id, idempotency_key)
+);
+
+-- Row-level security: a statement sees the rows of the organisation named by the connection's
+-- setting and nothing without one. '*' is the job runner and the authenticator, which have to find
+-- out whose a row is.
+
+ALTER TABLE organisations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE organisations FORCE ROW LEVEL SECURITY;
+CREATE POLICY organisations_of_organisation ON organisations
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE users ENABLE ROW LEVEL SECURITY;
+ALTER TABLE users FORCE ROW LEVEL SECURITY;
+CREATE POLICY users_of_organisation ON users
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE api_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE api_keys FORCE ROW LEVEL SECURITY;
+CREATE POLICY api_keys_of_organisation ON api_keys
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE model_providers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE model_providers FORCE ROW LEVEL SECURITY;
+CREATE POLICY model_providers_of_organisation ON model_providers
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE models ENABLE ROW LEVEL SECURITY;
+ALTER TABLE models FORCE ROW LEVEL SECURITY;
+CREATE POLICY models_of_organisation ON models
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE knowledge_bases ENABLE ROW LEVEL SECURITY;
+ALTER TABLE knowledge_bases FORCE ROW LEVEL SECURITY;
+CREATE POLICY knowledge_bases_of_organisation ON knowledge_bases
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE chatbots ENABLE ROW LEVEL SECURITY;
+ALTER TABLE chatbots FORCE ROW LEVEL SECURITY;
+CREATE POLICY chatbots_of_organisation ON chatbots
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE chatbot_knowledge_bases ENABLE ROW LEVEL SECURITY;
+ALTER TABLE chatbot_knowledge_bases FORCE ROW LEVEL SECURITY;
+CREATE POLICY chatbot_knowledge_bases_of_organisation ON chatbot_knowledge_bases
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE files ENABLE ROW LEVEL SECURITY;
+ALTER TABLE files FORCE ROW LEVEL SECURITY;
+CREATE POLICY files_of_organisation ON files
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE passages ENABLE ROW LEVEL SECURITY;
+ALTER TABLE passages FORCE ROW LEVEL SECURITY;
+CREATE POLICY passages_of_organisation ON passages
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE index_changes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE index_changes FORCE ROW LEVEL SECURITY;
+CREATE POLICY index_changes_of_organisation ON index_changes
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE uploads ENABLE ROW LEVEL SECURITY;
+ALTER TABLE uploads FORCE ROW LEVEL SECURITY;
+CREATE POLICY uploads_of_organisation ON uploads
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE web_chats ENABLE ROW LEVEL SECURITY;
+ALTER TABLE web_chats FORCE ROW LEVEL SECURITY;
+CREATE POLICY web_chats_of_organisation ON web_chats
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE inboxes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE inboxes FORCE ROW LEVEL SECURITY;
+CREATE POLICY inboxes_of_organisation ON inboxes
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE contacts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE contacts FORCE ROW LEVEL SECURITY;
+CREATE POLICY contacts_of_organisation ON contacts
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE conversations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE conversations FORCE ROW LEVEL SECURITY;
+CREATE POLICY conversations_of_organisation ON conversations
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE messages ENABLE ROW LEVEL SECURITY;
+ALTER TABLE messages FORCE ROW LEVEL SECURITY;
+CREATE POLICY messages_of_organisation ON messages
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE attachments ENABLE ROW LEVEL SECURITY;
+ALTER TABLE attachments FORCE ROW LEVEL SECURITY;
+CREATE POLICY attachments_of_organisation ON attachments
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE records ENABLE ROW LEVEL SECURITY;
+ALTER TABLE records FORCE ROW LEVEL SECURITY;
+CREATE POLICY records_of_organisation ON records
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE jobs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobs FORCE ROW LEVEL SECURITY;
+CREATE POLICY jobs_of_organisation ON jobs
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE idempotency_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE idempotency_keys FORCE ROW LEVEL SECURITY;
+CREATE POLICY idempotency_keys_of_organisation ON idempotency_keys
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));

@@ -1,0 +1,306 @@
+-- Portable column types only; docs/DATABASES.md has the table of both engines.
+-- Times are milliseconds since the epoch, ids are UUIDv7 as text, JSON is text kept verbatim.
+
+CREATE TABLE installation (
+    id TEXT NOT NULL PRIMARY KEY,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE organisations (
+    org_id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    time_zone TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE users (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    name TEXT NOT NULL,
+    email TEXT,
+    role TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE api_keys (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    user_id TEXT NOT NULL REFERENCES users (id),
+    name TEXT NOT NULL,
+    key_hash TEXT NOT NULL UNIQUE,
+    scopes TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT,
+    revoked_at BIGINT
+);
+
+CREATE TABLE model_providers (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    base_url TEXT NOT NULL,
+    api_key_sealed BLOB,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+
+CREATE TABLE models (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    provider_id TEXT NOT NULL REFERENCES model_providers (id) ON DELETE CASCADE,
+    role TEXT NOT NULL,
+    name TEXT NOT NULL,
+    dimensions BIGINT,
+    sees_images BOOLEAN NOT NULL,
+    is_default BOOLEAN NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX models_by_org ON models (org_id, role, created_at);
+
+CREATE TABLE knowledge_bases (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    name TEXT NOT NULL,
+    name_folded TEXT NOT NULL,
+    description TEXT NOT NULL,
+    embedding_model_id TEXT,
+    reranker_model_id TEXT,
+    retrieved_chunks BIGINT NOT NULL,
+    sentence_window_size BIGINT NOT NULL,
+    enable_hyde BOOLEAN NOT NULL,
+    similarity_cutoff DOUBLE PRECISION NOT NULL,
+    enable_rerank BOOLEAN NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX knowledge_bases_by_org ON knowledge_bases (org_id, created_at);
+
+CREATE TABLE chatbots (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    name TEXT NOT NULL,
+    name_folded TEXT NOT NULL,
+    model_id TEXT,
+    instructions TEXT NOT NULL,
+    retrieved_chunks BIGINT,
+    webhook_url TEXT,
+    reply_mode TEXT NOT NULL,
+    enable_evaluation BOOLEAN NOT NULL,
+    settings TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX chatbots_by_org ON chatbots (org_id, created_at);
+
+CREATE TABLE chatbot_knowledge_bases (
+    org_id TEXT NOT NULL,
+    chatbot_id TEXT NOT NULL REFERENCES chatbots (id) ON DELETE CASCADE,
+    knowledge_base_id TEXT NOT NULL REFERENCES knowledge_bases (id) ON DELETE CASCADE,
+    PRIMARY KEY (chatbot_id, knowledge_base_id)
+);
+CREATE INDEX chatbot_knowledge_bases_by_base ON chatbot_knowledge_bases (knowledge_base_id);
+
+CREATE TABLE files (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    knowledge_base_id TEXT NOT NULL REFERENCES knowledge_bases (id) ON DELETE CASCADE,
+    filename TEXT NOT NULL,
+    filename_folded TEXT NOT NULL,
+    file_type TEXT NOT NULL,
+    size BIGINT NOT NULL,
+    blob_key TEXT NOT NULL,
+    status TEXT NOT NULL,
+    stage TEXT NOT NULL,
+    progress_done BIGINT NOT NULL,
+    progress_total BIGINT NOT NULL,
+    failure TEXT,
+    parser_id TEXT NOT NULL,
+    generation BIGINT NOT NULL,
+    next_generation BIGINT NOT NULL,
+    characters BIGINT NOT NULL,
+    passages_count BIGINT NOT NULL,
+    raw_metadata TEXT,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX files_by_base ON files (knowledge_base_id, created_at);
+CREATE INDEX files_by_org ON files (org_id);
+
+CREATE TABLE passages (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL,
+    knowledge_base_id TEXT NOT NULL,
+    file_id TEXT NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+    generation BIGINT NOT NULL,
+    ordinal BIGINT NOT NULL,
+    text TEXT NOT NULL,
+    heading TEXT,
+    page BIGINT,
+    start_offset BIGINT NOT NULL,
+    end_offset BIGINT NOT NULL,
+    characters BIGINT NOT NULL,
+    hits_count BIGINT NOT NULL,
+    vector BLOB,
+    created_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX passages_by_file ON passages (file_id, generation, ordinal);
+
+-- What the search index has still to learn, in the order it happened.
+CREATE TABLE index_changes (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    knowledge_base_id TEXT NOT NULL,
+    file_id TEXT NOT NULL,
+    generation BIGINT NOT NULL,
+    attempts BIGINT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+-- The number of the last batch of changes that both the database and the index have seen.
+CREATE TABLE index_watermark (
+    name TEXT NOT NULL PRIMARY KEY,
+    batch BIGINT NOT NULL
+);
+
+CREATE TABLE uploads (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    blob_key TEXT NOT NULL UNIQUE,
+    filename TEXT NOT NULL,
+    size BIGINT NOT NULL,
+    used_at BIGINT,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX uploads_unused ON uploads (used_at, created_at);
+
+CREATE TABLE web_chats (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    chatbot_id TEXT NOT NULL REFERENCES chatbots (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    access_type TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX web_chats_by_chatbot ON web_chats (chatbot_id, access_type);
+
+CREATE TABLE inboxes (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    name TEXT NOT NULL,
+    channel_type TEXT NOT NULL,
+    web_chat_id TEXT REFERENCES web_chats (id) ON DELETE SET NULL,
+    chatbot_id TEXT REFERENCES chatbots (id) ON DELETE SET NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX inboxes_by_org ON inboxes (org_id, created_at);
+CREATE INDEX inboxes_by_web_chat ON inboxes (web_chat_id);
+
+CREATE TABLE contacts (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    inbox_id TEXT NOT NULL REFERENCES inboxes (id),
+    name TEXT NOT NULL,
+    source_id TEXT,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    deleted_at BIGINT
+);
+CREATE UNIQUE INDEX contacts_by_source ON contacts (inbox_id, source_id);
+
+CREATE TABLE conversations (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    inbox_id TEXT NOT NULL REFERENCES inboxes (id),
+    contact_id TEXT NOT NULL REFERENCES contacts (id),
+    title TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    last_message_at BIGINT
+);
+CREATE INDEX conversations_by_inbox ON conversations (inbox_id, last_message_at);
+
+CREATE TABLE messages (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL,
+    conversation_id TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+    contact_id TEXT,
+    type TEXT NOT NULL,
+    state TEXT NOT NULL,
+    content TEXT NOT NULL,
+    content_payload TEXT,
+    query_metadata TEXT,
+    attachments TEXT NOT NULL,
+    citations TEXT NOT NULL,
+    error TEXT,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX messages_by_conversation ON messages (conversation_id, created_at, id);
+CREATE INDEX messages_generating ON messages (state) WHERE state = 'generating';
+
+CREATE TABLE attachments (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    conversation_id TEXT REFERENCES conversations (id) ON DELETE SET NULL,
+    type TEXT NOT NULL,
+    filename TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    size BIGINT NOT NULL,
+    blob_key TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX attachments_by_org ON attachments (org_id, created_at);
+
+CREATE TABLE records (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL,
+    chatbot_id TEXT NOT NULL,
+    conversation_id TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+    message_id TEXT NOT NULL UNIQUE,
+    channel TEXT NOT NULL,
+    sender_name TEXT NOT NULL,
+    model_id TEXT NOT NULL,
+    model_name TEXT NOT NULL,
+    model_provider TEXT NOT NULL,
+    input_message TEXT NOT NULL,
+    condensed_message TEXT NOT NULL,
+    context TEXT,
+    output_message TEXT NOT NULL,
+    citation_nodes TEXT NOT NULL,
+    words_count BIGINT NOT NULL,
+    tokens TEXT NOT NULL,
+    processing_time TEXT NOT NULL,
+    reply_millis BIGINT NOT NULL,
+    error TEXT,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX records_by_chatbot ON records (chatbot_id, created_at);
+
+CREATE TABLE jobs (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    unique_key TEXT NOT NULL UNIQUE,
+    payload TEXT NOT NULL,
+    run_at BIGINT NOT NULL,
+    attempts BIGINT NOT NULL,
+    generation BIGINT NOT NULL,
+    leased_until BIGINT,
+    last_error TEXT,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX jobs_due ON jobs (run_at, id);
+
+CREATE TABLE idempotency_keys (
+    org_id TEXT NOT NULL,
+    idempotency_key TEXT NOT NULL,
+    request_hash TEXT NOT NULL,
+    status BIGINT,
+    body TEXT,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (org_id, idempotency_key)
+);

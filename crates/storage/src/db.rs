@@ -1,0 +1,259 @@
+//! Opening the database and handing out transactions.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use parlance_domain::{Error, Result, Tenant};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{PgPool, SqlitePool};
+use tokio::sync::mpsc;
+
+use crate::tx::{Engine as TxEngine, Tx, fault};
+use crate::{migrate, writer};
+
+/// Writes that may wait for the writer before callers have to wait for a place.
+const WRITE_QUEUE: usize = 1024;
+
+/// Which database to open and how.
+#[derive(Clone, Debug)]
+pub struct DbConfig {
+    /// `sqlite:PATH` or `postgres://...`.
+    pub url: String,
+    /// Address with the right to change the schema; the same as `url` when absent (PostgreSQL).
+    pub migrate_url: Option<String>,
+    /// Connections to read with (SQLite) or in all (PostgreSQL).
+    pub connections: u32,
+}
+
+/// Whose rows a connection sees. SQLite relies on the statements alone; PostgreSQL enforces it too.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope {
+    /// One organisation.
+    Tenant(Tenant),
+    /// All of them: only to find out whose a credential, job or upload is.
+    System,
+}
+
+impl Scope {
+    fn setting(self) -> String {
+        match self {
+            Self::Tenant(tenant) => tenant.organisation().to_string(),
+            Self::System => "*".to_owned(),
+        }
+    }
+}
+
+impl From<Tenant> for Scope {
+    fn from(tenant: Tenant) -> Self {
+        Self::Tenant(tenant)
+    }
+}
+
+/// Why the database could not be opened. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The address is not one of ours.
+    #[error("DATABASE__URL must start with sqlite: or postgres://, not {0:?}")]
+    Url(String),
+    /// Another process has the file open.
+    #[error("another parlance process uses {0}; stop it first, or give this one its own --data-dir")]
+    InUse(PathBuf),
+    /// Written by a newer release.
+    #[error(
+        "the database was last used by a newer release (schema {found}, this one knows {known}); start that release, or restore the snapshot it made before its migration"
+    )]
+    Newer {
+        /// Version found in the database.
+        found: i64,
+        /// Newest version this program knows.
+        known: i64,
+    },
+    /// PostgreSQL superusers and roles with BYPASSRLS see every organisation's rows.
+    #[error(
+        "the database role {0:?} bypasses row-level security; serve with a plain role:\n  CREATE ROLE parlance LOGIN PASSWORD '...' NOSUPERUSER NOBYPASSRLS;\n  CREATE DATABASE parlance OWNER parlance;"
+    )]
+    Superuser(String),
+    /// A file could not be read or written.
+    #[error("{0}: {1}")]
+    File(PathBuf, #[source] std::io::Error),
+    /// The engine said no.
+    #[error("the database could not be opened: {0}")]
+    Engine(#[from] sqlx::Error),
+    /// A migration failed.
+    #[error("the database could not be migrated: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+}
+
+/// The database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Db {
+    engine: Engine,
+}
+
+#[derive(Clone, Debug)]
+enum Engine {
+    Sqlite { reads: SqlitePool, writes: mpsc::Sender<writer::Write>, _lock: Arc<File> },
+    Postgres(PgPool),
+}
+
+impl Db {
+    /// Opens the database and brings its schema up to date, with a snapshot first where there is
+    /// something to lose.
+    pub async fn open(config: &DbConfig) -> Result<Self, OpenError> {
+        if let Some(path) = config.url.strip_prefix("sqlite:") {
+            Self::open_sqlite(Path::new(path), config.connections).await
+        } else if config.url.starts_with("postgres://") || config.url.starts_with("postgresql://") {
+            Self::open_postgres(config).await
+        } else {
+            Err(OpenError::Url(config.url.split(':').next().unwrap_or_default().to_owned()))
+        }
+    }
+
+    async fn open_sqlite(path: &Path, connections: u32) -> Result<Self, OpenError> {
+        let lock = lock_beside(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10))
+            .statement_cache_capacity(256)
+            .pragma("journal_size_limit", "67108864")
+            .pragma("temp_store", "memory")
+            .optimize_on_close(true, None);
+        let writes = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options.clone().pragma("cache_size", "-8000"))
+            .await?;
+        migrate::sqlite(&writes, path).await?;
+        let reads = SqlitePoolOptions::new()
+            .max_connections(connections.max(1))
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options.pragma("cache_size", "-4000").pragma("query_only", "ON"))
+            .await?;
+        let (sender, receiver) = mpsc::channel(WRITE_QUEUE);
+        let connection = writes.acquire().await?;
+        tokio::spawn(writer::run(connection, receiver));
+        Ok(Self { engine: Engine::Sqlite { reads, writes: sender, _lock: Arc::new(lock) } })
+    }
+
+    async fn open_postgres(config: &DbConfig) -> Result<Self, OpenError> {
+        let migrate_url = config.migrate_url.as_deref().unwrap_or(&config.url);
+        migrate::postgres(migrate_url, &config.url).await?;
+        let options = PgConnectOptions::from_str(&config.url)?.application_name("parlance");
+        let pool = PgPoolOptions::new()
+            .max_connections(config.connections.max(2))
+            .acquire_timeout(Duration::from_secs(10))
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await?;
+        let (role, bypasses): (String, bool) =
+            sqlx::query_as("SELECT rolname::text, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
+                .fetch_one(&pool)
+                .await?;
+        if bypasses {
+            return Err(OpenError::Superuser(role));
+        }
+        Ok(Self { engine: Engine::Postgres(pool) })
+    }
+
+    /// A connection to read with, which sees what `scope` allows.
+    pub async fn read(&self, scope: impl Into<Scope>) -> Result<Tx> {
+        let engine = match &self.engine {
+            Engine::Sqlite { reads, .. } => TxEngine::Sqlite(reads.acquire().await.map_err(fault)?),
+            Engine::Postgres(pool) => {
+                let mut connection = pool.acquire().await.map_err(fault)?;
+                // Set anew at every checkout: what an earlier user of the connection set is gone.
+                sqlx::query("SELECT set_config('parlance.organisation', $1, FALSE)")
+                    .bind(scope.into().setting())
+                    .execute(&mut *connection)
+                    .await
+                    .map_err(fault)?;
+                TxEngine::PostgresRead(connection)
+            }
+        };
+        Ok(Tx { engine })
+    }
+
+    /// Runs `operation` in a transaction and returns when its effects are on disk. An error undoes
+    /// all of it. It runs to its end even if the caller goes away, so nothing is left half done.
+    ///
+    /// No network call and no model call in here: on SQLite every other write waits.
+    pub async fn write<T, F>(&self, scope: impl Into<Scope>, operation: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
+    {
+        match &self.engine {
+            Engine::Sqlite { writes, .. } => writer::submit(writes, operation).await,
+            Engine::Postgres(pool) => {
+                let pool = pool.clone();
+                let setting = scope.into().setting();
+                let running = tokio::spawn(async move { writer::postgres(&pool, &setting, operation).await });
+                running.await.map_err(|error| Error::internal("a database write stopped", error))?
+            }
+        }
+    }
+
+    /// Whether the database answers.
+    pub async fn is_ready(&self) -> bool {
+        let Ok(mut tx) = self.read(Scope::System).await else { return false };
+        crate::tx::on_tx!(tx, db => sqlx::query("SELECT 1").execute(db).await.is_ok())
+    }
+
+    /// `sqlite` or `postgres`.
+    pub const fn engine_name(&self) -> &'static str {
+        match self.engine {
+            Engine::Sqlite { .. } => "sqlite",
+            Engine::Postgres(_) => "postgres",
+        }
+    }
+
+    /// Writes a consistent copy of a SQLite database to `target`, which must not exist.
+    pub async fn snapshot(&self, target: &Path) -> Result<()> {
+        match &self.engine {
+            Engine::Sqlite { reads, .. } => sqlx::query("VACUUM INTO $1")
+                .bind(target.to_string_lossy().into_owned())
+                .execute(reads)
+                .await
+                .map(drop)
+                .map_err(fault),
+            Engine::Postgres(_) => Err(Error::BadRequest("use pg_dump to back up a PostgreSQL database".to_owned())),
+        }
+    }
+
+    /// Waits for running writes and closes all connections.
+    pub async fn close(self) {
+        match self.engine {
+            Engine::Sqlite { reads, writes, .. } => {
+                drop(writes);
+                reads.close().await;
+            }
+            Engine::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// Takes the lock that keeps a second process off the same file. Held until the process ends,
+/// however it ends.
+fn lock_beside(database: &Path) -> Result<File, OpenError> {
+    let path = database.with_extension("lock");
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| OpenError::File(path, error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(_held) => Err(OpenError::InUse(database.to_owned())),
+    }
+}

@@ -1,0 +1,296 @@
+//! Files of knowledge bases and how far their ingestion is.
+
+use parlance_domain::kind::{FileId, KnowledgeBaseId, OrganisationId, ParserId};
+use parlance_domain::{Result, Tenant, Timestamp};
+
+use crate::page::{Listing, Page};
+use crate::tx::{Tx, execute, fault, on_tx};
+
+/// A file of a base.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct File {
+    /// Its id.
+    pub id: FileId,
+    /// The organisation it belongs to.
+    #[sqlx(rename = "org_id")]
+    pub organisation: OrganisationId,
+    /// The base it belongs to.
+    pub knowledge_base_id: KnowledgeBaseId,
+    /// As the uploader called it; data, never a path.
+    pub filename: String,
+    /// [`File::filename`] folded for search.
+    pub filename_folded: String,
+    /// Extension in lower case.
+    pub file_type: String,
+    /// Bytes.
+    pub size: i64,
+    /// Where its bytes are.
+    pub blob_key: String,
+    /// `initial`, `processing`, `done`, `failed`, `deleting`.
+    pub status: String,
+    /// What is being done: `waiting`, `parsing`, `embedding`, `indexing`, or empty at the end.
+    pub stage: String,
+    /// Units of the stage that are done.
+    pub progress_done: i64,
+    /// Units of the stage in all; 0 when unknown.
+    pub progress_total: i64,
+    /// Why it failed, for people.
+    pub failure: Option<String>,
+    /// The parser asked for.
+    pub parser_id: ParserId,
+    /// The generation of passages that is searchable; 0 before the first.
+    pub generation: i64,
+    /// The generation being made, or the last one made.
+    pub next_generation: i64,
+    /// Characters of the searchable text.
+    pub characters: i64,
+    /// Passages of the searchable text.
+    pub passages_count: i64,
+    /// Free-form metadata of the uploader, verbatim JSON.
+    pub raw_metadata: Option<String>,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// What a list is narrowed to.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Part of the file name, folded.
+    pub filename_folded: Option<String>,
+    /// The status.
+    pub status: Option<String>,
+    /// The extension.
+    pub file_type: Option<String>,
+}
+
+macro_rules! columns {
+    () => {
+        "id, org_id, knowledge_base_id, filename, filename_folded, file_type, size, blob_key, status, stage, \
+         progress_done, progress_total, failure, parser_id, generation, next_generation, characters, passages_count, \
+         raw_metadata, created_at, updated_at"
+    };
+}
+
+/// One file of a base.
+pub async fn get(tx: &mut Tx, tenant: Tenant, base: KnowledgeBaseId, id: FileId) -> Result<Option<File>> {
+    on_tx!(tx, db => sqlx::query_as(concat!(
+        "SELECT ", columns!(), " FROM files WHERE org_id = $1 AND knowledge_base_id = $2 AND id = $3"))
+        .bind(tenant.organisation()).bind(base).bind(id).fetch_optional(db).await)
+    .map_err(fault)
+}
+
+/// One file of any base of the organisation.
+pub async fn find(tx: &mut Tx, tenant: Tenant, id: FileId) -> Result<Option<File>> {
+    on_tx!(tx, db => sqlx::query_as(concat!("SELECT ", columns!(), " FROM files WHERE org_id = $1 AND id = $2"))
+        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+    .map_err(fault)
+}
+
+/// A page of a base's files, newest first.
+pub async fn list(
+    tx: &mut Tx,
+    tenant: Tenant,
+    base: KnowledgeBaseId,
+    filter: &Filter,
+    page: Page,
+) -> Result<Listing<File>> {
+    macro_rules! matching {
+        () => {
+            " FROM files WHERE org_id = $1 AND knowledge_base_id = $2 \
+             AND ($3 IS NULL OR filename_folded LIKE '%' || $3 || '%' ESCAPE '\\') \
+             AND ($4 IS NULL OR status = $4) AND ($5 IS NULL OR file_type = $5)"
+        };
+    }
+    let name = filter.filename_folded.as_deref().map(crate::page::escape_like);
+    let total: i64 = on_tx!(tx, db => sqlx::query_scalar(concat!("SELECT count(*)", matching!()))
+        .bind(tenant.organisation()).bind(base).bind(&name).bind(&filter.status).bind(&filter.file_type)
+        .fetch_one(db).await)
+    .map_err(fault)?;
+    let rows = on_tx!(tx, db => sqlx::query_as(
+        concat!("SELECT ", columns!(), matching!(), " ORDER BY created_at DESC, id DESC LIMIT $6 OFFSET $7"))
+        .bind(tenant.organisation()).bind(base).bind(&name).bind(&filter.status).bind(&filter.file_type)
+        .bind(page.limit_sql()).bind(page.offset_sql())
+        .fetch_all(db).await)
+    .map_err(fault)?;
+    Ok(Listing { rows, total: crate::page::count(total) })
+}
+
+/// Adds a file.
+pub async fn insert(tx: &mut Tx, tenant: Tenant, file: &File) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query(
+            "INSERT INTO files (org_id, id, knowledge_base_id, filename, filename_folded, file_type, size, blob_key, \
+         status, stage, progress_done, progress_total, failure, parser_id, generation, next_generation, characters, \
+         passages_count, raw_metadata, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
+        )
+        .bind(tenant.organisation())
+        .bind(file.id)
+        .bind(file.knowledge_base_id)
+        .bind(&file.filename)
+        .bind(&file.filename_folded)
+        .bind(&file.file_type)
+        .bind(file.size)
+        .bind(&file.blob_key)
+        .bind(&file.status)
+        .bind(&file.stage)
+        .bind(file.progress_done)
+        .bind(file.progress_total)
+        .bind(&file.failure)
+        .bind(file.parser_id)
+        .bind(file.generation)
+        .bind(file.next_generation)
+        .bind(file.characters)
+        .bind(file.passages_count)
+        .bind(&file.raw_metadata)
+        .bind(file.created_at)
+        .bind(file.updated_at)
+    )
+    .map(drop)
+}
+
+/// Changes the name and the free-form metadata.
+pub async fn describe(
+    tx: &mut Tx,
+    tenant: Tenant,
+    id: FileId,
+    (filename, filename_folded): (&str, &str),
+    raw_metadata: Option<&str>,
+    now: Timestamp,
+) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query(
+            "UPDATE files SET filename = $3, filename_folded = $4, raw_metadata = $5, updated_at = $6 \
+         WHERE org_id = $1 AND id = $2"
+        )
+        .bind(tenant.organisation())
+        .bind(id)
+        .bind(filename)
+        .bind(filename_folded)
+        .bind(raw_metadata)
+        .bind(now)
+    )
+    .map(drop)
+}
+
+/// Starts a new generation of passages: the old one stays searchable until the new one is published.
+/// Gives the number of the new generation.
+pub async fn begin_generation(
+    tx: &mut Tx,
+    tenant: Tenant,
+    id: FileId,
+    parser: ParserId,
+    now: Timestamp,
+) -> Result<Option<i64>> {
+    on_tx!(tx, db => sqlx::query_scalar(
+        "UPDATE files SET next_generation = next_generation + 1, status = 'initial', stage = 'waiting', \
+         progress_done = 0, progress_total = 0, failure = NULL, parser_id = $3, updated_at = $4 \
+         WHERE org_id = $1 AND id = $2 RETURNING next_generation")
+        .bind(tenant.organisation()).bind(id).bind(parser).bind(now).fetch_optional(db).await)
+    .map_err(fault)
+}
+
+/// How far a generation is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: &'static str,
+    /// Units that are done.
+    pub done: i64,
+    /// Units in all; 0 when unknown.
+    pub total: i64,
+}
+
+/// Notes the progress of a generation. False when the file is gone or a newer generation was asked
+/// for, which tells the worker to stop.
+pub async fn progress(
+    tx: &mut Tx,
+    tenant: Tenant,
+    id: FileId,
+    generation: i64,
+    progress: Progress,
+    now: Timestamp,
+) -> Result<bool> {
+    execute!(tx, sqlx::query(
+        "UPDATE files SET status = 'processing', stage = $4, progress_done = $5, progress_total = $6, updated_at = $7 \
+         WHERE org_id = $1 AND id = $2 AND next_generation = $3")
+        .bind(tenant.organisation())
+        .bind(id)
+        .bind(generation)
+        .bind(progress.stage)
+        .bind(progress.done)
+        .bind(progress.total)
+        .bind(now))
+    .map(|changed| changed > 0)
+}
+
+/// Ends a generation as failed, with the reason. The previous generation stays searchable.
+pub async fn fail(
+    tx: &mut Tx,
+    tenant: Tenant,
+    id: FileId,
+    generation: i64,
+    reason: &str,
+    now: Timestamp,
+) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query(
+            "UPDATE files SET status = 'failed', stage = '', failure = $4, updated_at = $5 \
+         WHERE org_id = $1 AND id = $2 AND next_generation = $3"
+        )
+        .bind(tenant.organisation())
+        .bind(id)
+        .bind(generation)
+        .bind(reason)
+        .bind(now)
+    )
+    .map(|changed| changed > 0)
+}
+
+/// Makes a generation the searchable one, in one step. False when the file is gone or a newer
+/// generation was asked for meanwhile.
+pub async fn publish(tx: &mut Tx, tenant: Tenant, id: FileId, generation: i64, now: Timestamp) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query(
+            "UPDATE files SET status = 'done', stage = '', failure = NULL, generation = $3, updated_at = $4, \
+         passages_count = (SELECT count(*) FROM passages WHERE file_id = $2 AND generation = $3), \
+         characters = (SELECT CAST(coalesce(sum(characters), 0) AS BIGINT) FROM passages \
+                       WHERE file_id = $2 AND generation = $3) \
+         WHERE org_id = $1 AND id = $2 AND next_generation = $3"
+        )
+        .bind(tenant.organisation())
+        .bind(id)
+        .bind(generation)
+        .bind(now)
+    )
+    .map(|changed| changed > 0)
+}
+
+/// Removes a file with its passages. Gives its base and blob key, `None` when there is none.
+pub async fn delete(tx: &mut Tx, tenant: Tenant, id: FileId) -> Result<Option<(KnowledgeBaseId, String)>> {
+    on_tx!(tx, db => sqlx::query_as(
+        "DELETE FROM files WHERE org_id = $1 AND id = $2 RETURNING knowledge_base_id, blob_key")
+        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+    .map_err(fault)
+}
+
+/// Ids and blob keys of a base's files.
+pub async fn blobs_of_base(tx: &mut Tx, tenant: Tenant, base: KnowledgeBaseId) -> Result<Vec<(FileId, String)>> {
+    on_tx!(tx, db => sqlx::query_as("SELECT id, blob_key FROM files WHERE org_id = $1 AND knowledge_base_id = $2")
+        .bind(tenant.organisation()).bind(base).fetch_all(db).await)
+    .map_err(fault)
+}
+
+/// Searchable files of all organisations, to rebuild the index from.
+pub async fn searchable(tx: &mut Tx) -> Result<Vec<(OrganisationId, KnowledgeBaseId, FileId, i64)>> {
+    on_tx!(tx, db => sqlx::query_as(
+        "SELECT org_id, knowledge_base_id, id, generation FROM files WHERE generation > 0 ORDER BY id")
+        .fetch_all(db).await)
+    .map_err(fault)
+}

@@ -1,0 +1,169 @@
+//! Jobs: work that outlives a request. A worker holds a job by a lease; every claim raises the
+//! job's generation, and what a worker writes names the generation it holds, so that a worker whose
+//! lease ran out changes nothing any more (a fencing token).
+
+use parlance_domain::kind::{JobId, OrganisationId};
+use parlance_domain::{Result, Tenant, Timestamp};
+
+use crate::tx::{Engine, Tx, execute, fault, on_tx};
+
+/// A job as a worker gets it.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// Whose it is.
+    #[sqlx(rename = "org_id")]
+    pub organisation: OrganisationId,
+    /// Which job it is.
+    pub kind: String,
+    /// Its arguments, JSON.
+    pub payload: String,
+    /// How often it was claimed, this time included.
+    pub attempts: i64,
+    /// The fencing token.
+    pub generation: i64,
+}
+
+/// A job to add.
+#[derive(Clone, Debug)]
+pub struct NewJob<'a> {
+    /// Its id.
+    pub id: JobId,
+    /// Which job it is.
+    pub kind: &'a str,
+    /// Two jobs with the same key are one: the later replaces the earlier and takes its lease away.
+    pub unique_key: String,
+    /// Its arguments, JSON.
+    pub payload: String,
+    /// Not before this.
+    pub run_at: Timestamp,
+}
+
+/// Adds a job in the caller's transaction.
+pub async fn enqueue(tx: &mut Tx, tenant: Tenant, job: &NewJob<'_>, now: Timestamp) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query(
+            "INSERT INTO jobs (id, org_id, kind, unique_key, payload, run_at, attempts, generation, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, 0, 0, $7) \
+         ON CONFLICT (unique_key) DO UPDATE SET payload = excluded.payload, run_at = excluded.run_at, attempts = 0, \
+         generation = jobs.generation + 1, leased_until = NULL, last_error = NULL"
+        )
+        .bind(job.id)
+        .bind(tenant.organisation())
+        .bind(job.kind)
+        .bind(&job.unique_key)
+        .bind(&job.payload)
+        .bind(job.run_at)
+        .bind(now)
+    )
+    .map(drop)
+}
+
+/// Claims the next due job. Organisations take turns: the one with the fewest jobs running goes
+/// first, so that one tenant's thousand files do not keep the others waiting.
+pub async fn claim(tx: &mut Tx, now: Timestamp, leased_until: Timestamp) -> Result<Option<Job>> {
+    macro_rules! claim {
+        ($lock:literal) => {
+            concat!(
+                "UPDATE jobs SET generation = generation + 1, attempts = attempts + 1, leased_until = $2 \
+                 WHERE id = (SELECT j.id FROM jobs AS j WHERE j.run_at <= $1 \
+                 AND (j.leased_until IS NULL OR j.leased_until <= $1) \
+                 ORDER BY (SELECT count(*) FROM jobs AS r WHERE r.org_id = j.org_id AND r.leased_until > $1), \
+                 j.run_at, j.id LIMIT 1",
+                $lock,
+                ") RETURNING id, org_id, kind, payload, attempts, generation"
+            )
+        };
+    }
+    let sql = match &tx.engine {
+        Engine::Sqlite(_) => claim!(""),
+        Engine::PostgresRead(_) | Engine::PostgresWrite(_) => claim!(" FOR UPDATE SKIP LOCKED"),
+    };
+    on_tx!(tx, db => sqlx::query_as(sql).bind(now).bind(leased_until).fetch_optional(db).await).map_err(fault)
+}
+
+/// Keeps a lease. False when it is lost.
+pub async fn heartbeat(tx: &mut Tx, tenant: Tenant, job: &Job, leased_until: Timestamp) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query("UPDATE jobs SET leased_until = $4 WHERE org_id = $1 AND id = $2 AND generation = $3")
+            .bind(tenant.organisation())
+            .bind(job.id)
+            .bind(job.generation)
+            .bind(leased_until)
+    )
+    .map(|changed| changed > 0)
+}
+
+/// Whether the worker still holds the job. Asked inside the transaction of each effect.
+pub async fn is_held(tx: &mut Tx, tenant: Tenant, job: &Job) -> Result<bool> {
+    on_tx!(tx, db => sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM jobs WHERE org_id = $1 AND id = $2 AND generation = $3)")
+        .bind(tenant.organisation()).bind(job.id).bind(job.generation).fetch_one(db).await)
+    .map_err(fault)
+}
+
+/// Removes a finished job. False when the lease is lost, and then the caller's transaction must fail.
+pub async fn finish(tx: &mut Tx, tenant: Tenant, job: &Job) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query("DELETE FROM jobs WHERE org_id = $1 AND id = $2 AND generation = $3")
+            .bind(tenant.organisation())
+            .bind(job.id)
+            .bind(job.generation)
+    )
+    .map(|changed| changed > 0)
+}
+
+/// Puts a job back, to run again at `run_at`. False when the lease is lost.
+pub async fn retry(tx: &mut Tx, tenant: Tenant, job: &Job, error: &str, run_at: Timestamp) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query(
+            "UPDATE jobs SET leased_until = NULL, last_error = $4, run_at = $5 \
+         WHERE org_id = $1 AND id = $2 AND generation = $3"
+        )
+        .bind(tenant.organisation())
+        .bind(job.id)
+        .bind(job.generation)
+        .bind(error)
+        .bind(run_at)
+    )
+    .map(|changed| changed > 0)
+}
+
+/// Removes a job whoever holds it, because what it works on is gone.
+pub async fn remove(tx: &mut Tx, tenant: Tenant, unique_key: &str) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query("DELETE FROM jobs WHERE org_id = $1 AND unique_key = $2")
+            .bind(tenant.organisation())
+            .bind(unique_key)
+    )
+    .map(drop)
+}
+
+/// Takes all leases away. Only for the start of the single process of a SQLite installation: nobody
+/// else can hold one.
+pub async fn release_all(tx: &mut Tx) -> Result<u64> {
+    execute!(
+        tx,
+        sqlx::query("UPDATE jobs SET leased_until = NULL, generation = generation + 1 WHERE leased_until IS NOT NULL")
+    )
+}
+
+/// When the next job is due or the next lease ends. `None` without jobs.
+pub async fn next_due(tx: &mut Tx) -> Result<Option<Timestamp>> {
+    on_tx!(tx, db => sqlx::query_scalar("SELECT min(coalesce(leased_until, run_at)) FROM jobs")
+        .fetch_one(db).await)
+    .map_err(fault)
+}
+
+/// Jobs that wait or run, of all organisations.
+pub async fn count(tx: &mut Tx) -> Result<u64> {
+    let count: i64 =
+        on_tx!(tx, db => sqlx::query_scalar("SELECT count(*) FROM jobs").fetch_one(db).await).map_err(fault)?;
+    Ok(crate::page::count(count))
+}

@@ -1,0 +1,208 @@
+//! Knowledge bases: named sets of files with their retrieval settings.
+
+use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId};
+use parlance_domain::{Result, Tenant, Timestamp};
+
+use crate::page::{Listing, Page};
+use crate::tx::{Tx, execute, fault, on_tx};
+
+/// A knowledge base.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct KnowledgeBase {
+    /// Its id.
+    pub id: KnowledgeBaseId,
+    /// Shown to people.
+    pub name: String,
+    /// [`KnowledgeBase::name`] folded for search.
+    pub name_folded: String,
+    /// What it holds.
+    pub description: String,
+    /// The model of its vectors; `None` searches by words alone.
+    pub embedding_model_id: Option<ModelId>,
+    /// The model that reorders; `None` takes the default where there is one.
+    pub reranker_model_id: Option<ModelId>,
+    /// Passages per question, at least 1.
+    pub retrieved_chunks: i64,
+    /// Neighbours on each side that go with a passage into the prompt.
+    pub sentence_window_size: i64,
+    /// Whether to search with an invented answer too.
+    pub enable_hyde: bool,
+    /// Scores below this are left out, 0..1.
+    pub similarity_cutoff: f64,
+    /// Whether to reorder with a rerank model where there is one.
+    pub enable_rerank: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// What a list is narrowed to.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Part of the name, folded.
+    pub name_folded: Option<String>,
+    /// The embedding model.
+    pub embedding_model: Option<ModelId>,
+    /// The rerank model.
+    pub reranker_model: Option<ModelId>,
+}
+
+macro_rules! columns {
+    () => {
+        "id, name, name_folded, description, embedding_model_id, reranker_model_id, retrieved_chunks, \
+         sentence_window_size, enable_hyde, similarity_cutoff, enable_rerank, created_at, updated_at"
+    };
+}
+
+/// One base.
+pub async fn get(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId) -> Result<Option<KnowledgeBase>> {
+    on_tx!(tx, db => sqlx::query_as(
+        concat!("SELECT ", columns!(), " FROM knowledge_bases WHERE org_id = $1 AND id = $2"))
+        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+    .map_err(fault)
+}
+
+/// A page of bases, newest first.
+pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> Result<Listing<KnowledgeBase>> {
+    macro_rules! matching {
+        () => {
+            " FROM knowledge_bases WHERE org_id = $1 \
+             AND ($2 IS NULL OR name_folded LIKE '%' || $2 || '%' ESCAPE '\\') \
+             AND ($3 IS NULL OR embedding_model_id = $3) AND ($4 IS NULL OR reranker_model_id = $4)"
+        };
+    }
+    let name = filter.name_folded.as_deref().map(crate::page::escape_like);
+    let total: i64 = on_tx!(tx, db => sqlx::query_scalar(concat!("SELECT count(*)", matching!()))
+        .bind(tenant.organisation()).bind(&name).bind(filter.embedding_model).bind(filter.reranker_model)
+        .fetch_one(db).await)
+    .map_err(fault)?;
+    let rows = on_tx!(tx, db => sqlx::query_as(
+        concat!("SELECT ", columns!(), matching!(), " ORDER BY created_at DESC, id DESC LIMIT $5 OFFSET $6"))
+        .bind(tenant.organisation()).bind(&name).bind(filter.embedding_model).bind(filter.reranker_model)
+        .bind(page.limit_sql()).bind(page.offset_sql())
+        .fetch_all(db).await)
+    .map_err(fault)?;
+    Ok(Listing { rows, total: crate::page::count(total) })
+}
+
+/// Every base of the organisation, oldest first.
+pub async fn all(tx: &mut Tx, tenant: Tenant) -> Result<Vec<KnowledgeBase>> {
+    on_tx!(tx, db => sqlx::query_as(
+        concat!("SELECT ", columns!(), " FROM knowledge_bases WHERE org_id = $1 ORDER BY created_at, id"))
+        .bind(tenant.organisation()).fetch_all(db).await)
+    .map_err(fault)
+}
+
+/// The bases an assistant answers from.
+pub async fn of_chatbot(tx: &mut Tx, tenant: Tenant, chatbot: ChatbotId) -> Result<Vec<KnowledgeBase>> {
+    on_tx!(tx, db => sqlx::query_as(concat!(
+        "SELECT ", columns!(), " FROM knowledge_bases WHERE org_id = $1 AND id IN \
+         (SELECT knowledge_base_id FROM chatbot_knowledge_bases WHERE org_id = $1 AND chatbot_id = $2) \
+         ORDER BY created_at, id"))
+        .bind(tenant.organisation()).bind(chatbot).fetch_all(db).await)
+    .map_err(fault)
+}
+
+/// Adds a base.
+pub async fn insert(tx: &mut Tx, tenant: Tenant, base: &KnowledgeBase) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query(
+            "INSERT INTO knowledge_bases (org_id, id, name, name_folded, description, embedding_model_id, \
+         reranker_model_id, retrieved_chunks, sentence_window_size, enable_hyde, similarity_cutoff, enable_rerank, \
+         created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+        )
+        .bind(tenant.organisation())
+        .bind(base.id)
+        .bind(&base.name)
+        .bind(&base.name_folded)
+        .bind(&base.description)
+        .bind(base.embedding_model_id)
+        .bind(base.reranker_model_id)
+        .bind(base.retrieved_chunks)
+        .bind(base.sentence_window_size)
+        .bind(base.enable_hyde)
+        .bind(base.similarity_cutoff)
+        .bind(base.enable_rerank)
+        .bind(base.created_at)
+        .bind(base.updated_at)
+    )
+    .map(drop)
+}
+
+/// Replaces what may change of a base.
+pub async fn update(tx: &mut Tx, tenant: Tenant, base: &KnowledgeBase) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query(
+            "UPDATE knowledge_bases SET name = $3, name_folded = $4, description = $5, embedding_model_id = $6, \
+         reranker_model_id = $7, retrieved_chunks = $8, sentence_window_size = $9, enable_hyde = $10, \
+         similarity_cutoff = $11, enable_rerank = $12, updated_at = $13 WHERE org_id = $1 AND id = $2"
+        )
+        .bind(tenant.organisation())
+        .bind(base.id)
+        .bind(&base.name)
+        .bind(&base.name_folded)
+        .bind(&base.description)
+        .bind(base.embedding_model_id)
+        .bind(base.reranker_model_id)
+        .bind(base.retrieved_chunks)
+        .bind(base.sentence_window_size)
+        .bind(base.enable_hyde)
+        .bind(base.similarity_cutoff)
+        .bind(base.enable_rerank)
+        .bind(base.updated_at)
+    )
+    .map(drop)
+}
+
+/// Removes a base with its files and passages. False when there is none.
+pub async fn delete(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query("DELETE FROM knowledge_bases WHERE org_id = $1 AND id = $2").bind(tenant.organisation()).bind(id)
+    )
+    .map(|changed| changed > 0)
+}
+
+/// The assistants that answer from a base, with their names.
+pub async fn chatbots(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId) -> Result<Vec<(ChatbotId, String)>> {
+    on_tx!(tx, db => sqlx::query_as(
+        "SELECT a.id, a.name FROM chatbot_knowledge_bases AS c JOIN chatbots AS a ON a.id = c.chatbot_id \
+         WHERE c.org_id = $1 AND c.knowledge_base_id = $2 AND a.org_id = $1 ORDER BY a.created_at, a.id",
+    ).bind(tenant.organisation()).bind(id).fetch_all(db).await)
+    .map_err(fault)
+}
+
+/// Makes the base's assistants exactly these, which must be of the same organisation.
+pub async fn set_chatbots(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId, chatbots: &[ChatbotId]) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query("DELETE FROM chatbot_knowledge_bases WHERE org_id = $1 AND knowledge_base_id = $2")
+            .bind(tenant.organisation())
+            .bind(id)
+    )?;
+    for chatbot in chatbots {
+        execute!(
+            tx,
+            sqlx::query(
+                "INSERT INTO chatbot_knowledge_bases (org_id, chatbot_id, knowledge_base_id) VALUES ($1, $2, $3) \
+             ON CONFLICT DO NOTHING"
+            )
+            .bind(tenant.organisation())
+            .bind(*chatbot)
+            .bind(id)
+        )?;
+    }
+    Ok(())
+}
+
+/// How many files a base holds.
+pub async fn files_count(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId) -> Result<u64> {
+    let count: i64 = on_tx!(tx, db => sqlx::query_scalar(
+        "SELECT count(*) FROM files WHERE org_id = $1 AND knowledge_base_id = $2")
+        .bind(tenant.organisation()).bind(id).fetch_one(db).await)
+    .map_err(fault)?;
+    Ok(crate::page::count(count))
+}

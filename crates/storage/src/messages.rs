@@ -1,0 +1,156 @@
+//! Messages of conversations, from people and assistants.
+
+use parlance_domain::kind::{ContactId, ConversationId, MessageId, OrganisationId};
+use parlance_domain::{Result, Tenant, Timestamp};
+
+use crate::tx::{Tx, execute, fault, on_tx};
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct Message {
+    /// Its id.
+    pub id: MessageId,
+    /// The conversation it is part of.
+    pub conversation_id: ConversationId,
+    /// The contact who wrote it; `None` for the assistant.
+    pub contact_id: Option<ContactId>,
+    /// `incoming` (from the contact) or `outgoing`.
+    #[sqlx(rename = "type")]
+    pub kind: String,
+    /// `done`, `generating`, `error` or `cancelled`.
+    pub state: String,
+    /// The text.
+    pub content: String,
+    /// Structured content, verbatim JSON.
+    pub content_payload: Option<String>,
+    /// What the sender narrowed retrieval to, verbatim JSON.
+    pub query_metadata: Option<String>,
+    /// Attachments as a JSON list.
+    pub attachments: String,
+    /// Passages cited, as a JSON list.
+    pub citations: String,
+    /// Why it ended in `error`.
+    pub error: Option<String>,
+    /// When it was stored.
+    pub created_at: Timestamp,
+}
+
+macro_rules! columns {
+    () => {
+        "id, conversation_id, contact_id, type, state, content, content_payload, query_metadata, attachments, \
+         citations, error, created_at"
+    };
+}
+
+/// Stores a message.
+pub async fn insert(tx: &mut Tx, tenant: Tenant, message: &Message) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query(
+            "INSERT INTO messages (org_id, id, conversation_id, contact_id, type, state, content, content_payload, \
+         query_metadata, attachments, citations, error, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13)"
+        )
+        .bind(tenant.organisation())
+        .bind(message.id)
+        .bind(message.conversation_id)
+        .bind(message.contact_id)
+        .bind(&message.kind)
+        .bind(&message.state)
+        .bind(&message.content)
+        .bind(&message.content_payload)
+        .bind(&message.query_metadata)
+        .bind(&message.attachments)
+        .bind(&message.citations)
+        .bind(&message.error)
+        .bind(message.created_at)
+    )
+    .map(drop)
+}
+
+/// One message.
+pub async fn get(tx: &mut Tx, tenant: Tenant, id: MessageId) -> Result<Option<Message>> {
+    on_tx!(tx, db => sqlx::query_as(concat!("SELECT ", columns!(), " FROM messages WHERE org_id = $1 AND id = $2"))
+        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+    .map_err(fault)
+}
+
+/// The last messages of a conversation, oldest first.
+pub async fn history(tx: &mut Tx, tenant: Tenant, conversation: ConversationId, limit: i64) -> Result<Vec<Message>> {
+    let mut rows: Vec<Message> = on_tx!(tx, db => sqlx::query_as(concat!(
+        "SELECT ", columns!(), " FROM messages WHERE org_id = $1 AND conversation_id = $2 AND state <> 'generating' \
+         ORDER BY created_at DESC, id DESC LIMIT $3"))
+        .bind(tenant.organisation()).bind(conversation).bind(limit).fetch_all(db).await)
+    .map_err(fault)?;
+    rows.reverse();
+    Ok(rows)
+}
+
+/// Saves what an answer has so far.
+pub async fn save_partial(tx: &mut Tx, tenant: Tenant, id: MessageId, content: &str, now: Timestamp) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query(
+            "UPDATE messages SET content = $3, updated_at = $4 WHERE org_id = $1 AND id = $2 AND state = 'generating'"
+        )
+        .bind(tenant.organisation())
+        .bind(id)
+        .bind(content)
+        .bind(now)
+    )
+    .map(drop)
+}
+
+/// How an answer ended.
+#[derive(Clone, Debug)]
+pub struct Ending<'a> {
+    /// `done`, `error` or `cancelled`.
+    pub state: &'a str,
+    /// The text that was made.
+    pub content: &'a str,
+    /// Passages cited, as a JSON list.
+    pub citations: &'a str,
+    /// The error code, for `error`.
+    pub error: Option<&'a str>,
+}
+
+/// Ends an answer. False when it had ended already.
+pub async fn end(tx: &mut Tx, tenant: Tenant, id: MessageId, ending: &Ending<'_>, now: Timestamp) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query(
+            "UPDATE messages SET state = $3, content = $4, citations = $5, error = $6, updated_at = $7 \
+         WHERE org_id = $1 AND id = $2 AND state = 'generating'"
+        )
+        .bind(tenant.organisation())
+        .bind(id)
+        .bind(ending.state)
+        .bind(ending.content)
+        .bind(ending.citations)
+        .bind(ending.error)
+        .bind(now)
+    )
+    .map(|changed| changed > 0)
+}
+
+/// Answers of all organisations that a dead process left unfinished.
+pub async fn interrupted(tx: &mut Tx) -> Result<Vec<(OrganisationId, MessageId)>> {
+    on_tx!(tx, db => sqlx::query_as("SELECT org_id, id FROM messages WHERE state = 'generating' ORDER BY id")
+        .fetch_all(db).await)
+    .map_err(fault)
+}
+
+/// Ends an unfinished answer as interrupted, with the text saved so far.
+pub async fn interrupt(tx: &mut Tx, tenant: Tenant, id: MessageId, now: Timestamp) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query(
+            "UPDATE messages SET state = 'error', error = 'interrupted', updated_at = $3 \
+         WHERE org_id = $1 AND id = $2 AND state = 'generating'"
+        )
+        .bind(tenant.organisation())
+        .bind(id)
+        .bind(now)
+    )
+    .map(|changed| changed > 0)
+}

@@ -1,0 +1,248 @@
+//! Passages: the pieces of a file that are searched and cited.
+
+use parlance_domain::kind::{FileId, KnowledgeBaseId, PassageId};
+use parlance_domain::{Result, Tenant, Timestamp};
+use sqlx::QueryBuilder;
+
+use crate::page::{Listing, Page};
+use crate::tx::{Tx, execute, fault, on_tx};
+
+/// Rows of one INSERT. 14 values each stay below SQLite's and PostgreSQL's parameter limits.
+const INSERT_ROWS: usize = 200;
+
+/// A passage to store.
+#[derive(Clone, Debug)]
+pub struct NewPassage {
+    /// Its id.
+    pub id: PassageId,
+    /// Position in the file, from 0.
+    pub ordinal: i64,
+    /// The text as it stands in the document.
+    pub text: String,
+    /// Headings above it.
+    pub heading: Option<String>,
+    /// Page, slide or sheet, from 1.
+    pub page: Option<i64>,
+    /// First character in the document's text.
+    pub start: i64,
+    /// One past the last character.
+    pub end: i64,
+}
+
+/// A passage with the name of its file.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct Passage {
+    /// Its id.
+    pub id: PassageId,
+    /// The base it belongs to.
+    pub knowledge_base_id: KnowledgeBaseId,
+    /// The file it belongs to.
+    pub file_id: FileId,
+    /// The generation of the file's passages.
+    pub generation: i64,
+    /// Position in the file, from 0.
+    pub ordinal: i64,
+    /// The text.
+    pub text: String,
+    /// Headings above it.
+    pub heading: Option<String>,
+    /// Page, slide or sheet, from 1.
+    pub page: Option<i64>,
+    /// First character in the document's text.
+    pub start_offset: i64,
+    /// One past the last character.
+    pub end_offset: i64,
+    /// Characters of the text.
+    pub characters: i64,
+    /// How often it was cited.
+    pub hits_count: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The file's name.
+    pub filename: String,
+}
+
+macro_rules! columns {
+    () => {
+        "p.id, p.knowledge_base_id, p.file_id, p.generation, p.ordinal, p.text, p.heading, p.page, p.start_offset, \
+         p.end_offset, p.characters, p.hits_count, p.created_at, f.filename"
+    };
+}
+
+/// Adds passages of a generation.
+pub async fn insert(
+    tx: &mut Tx,
+    tenant: Tenant,
+    (base, file, generation): (KnowledgeBaseId, FileId, i64),
+    passages: &[NewPassage],
+    now: Timestamp,
+) -> Result<()> {
+    for rows in passages.chunks(INSERT_ROWS) {
+        on_tx!(tx, db => {
+            let mut query = QueryBuilder::new(
+                "INSERT INTO passages (id, org_id, knowledge_base_id, file_id, generation, ordinal, text, heading, \
+                 page, start_offset, end_offset, characters, hits_count, created_at) ");
+            query.push_values(rows, |mut row, passage| {
+                row.push_bind(passage.id)
+                    .push_bind(tenant.organisation())
+                    .push_bind(base)
+                    .push_bind(file)
+                    .push_bind(generation)
+                    .push_bind(passage.ordinal)
+                    .push_bind(&passage.text)
+                    .push_bind(&passage.heading)
+                    .push_bind(passage.page)
+                    .push_bind(passage.start)
+                    .push_bind(passage.end)
+                    .push_bind(i64::try_from(passage.text.chars().count()).unwrap_or(i64::MAX))
+                    .push_bind(0_i64)
+                    .push_bind(now);
+            });
+            query.build().execute(db).await.map(drop)
+        })
+        .map_err(fault)?;
+    }
+    Ok(())
+}
+
+/// Removes the passages of every generation but `keep`.
+pub async fn delete_others(tx: &mut Tx, tenant: Tenant, file: FileId, keep: i64) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query("DELETE FROM passages WHERE org_id = $1 AND file_id = $2 AND generation <> $3")
+            .bind(tenant.organisation())
+            .bind(file)
+            .bind(keep)
+    )
+    .map(drop)
+}
+
+/// Removes the passages of one generation.
+pub async fn delete_generation(tx: &mut Tx, tenant: Tenant, file: FileId, generation: i64) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query("DELETE FROM passages WHERE org_id = $1 AND file_id = $2 AND generation = $3")
+            .bind(tenant.organisation())
+            .bind(file)
+            .bind(generation)
+    )
+    .map(drop)
+}
+
+/// The searchable ones of these passages, in no particular order. What was deleted, replaced or
+/// belongs to somebody else is missing from the answer: the index only proposes.
+pub async fn searchable(tx: &mut Tx, tenant: Tenant, ids: &[PassageId]) -> Result<Vec<Passage>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    on_tx!(tx, db => {
+        let mut query = QueryBuilder::new(concat!(
+            "SELECT ", columns!(), " FROM passages AS p JOIN files AS f ON f.id = p.file_id \
+             AND f.generation = p.generation WHERE f.org_id = "));
+        query.push_bind(tenant.organisation());
+        query.push(" AND p.org_id = f.org_id AND p.id IN (");
+        let mut list = query.separated(", ");
+        for id in ids {
+            list.push_bind(*id);
+        }
+        query.push(")");
+        query.build_query_as().fetch_all(db).await
+    })
+    .map_err(fault)
+}
+
+/// Passages around one of the same file, in order: at most `window` on each side.
+pub async fn neighbours(tx: &mut Tx, tenant: Tenant, of: &Passage, window: i64) -> Result<Vec<(i64, String)>> {
+    on_tx!(tx, db => sqlx::query_as(
+        "SELECT ordinal, text FROM passages WHERE org_id = $1 AND file_id = $2 AND generation = $3 \
+         AND ordinal BETWEEN $4 AND $5 AND ordinal <> $6 AND (heading IS NOT DISTINCT FROM $7) ORDER BY ordinal")
+        .bind(tenant.organisation()).bind(of.file_id).bind(of.generation)
+        .bind(of.ordinal - window).bind(of.ordinal + window).bind(of.ordinal).bind(&of.heading)
+        .fetch_all(db).await)
+    .map_err(fault)
+}
+
+/// A page of a file's searchable passages, in order.
+pub async fn list(tx: &mut Tx, tenant: Tenant, file: FileId, page: Page) -> Result<Listing<Passage>> {
+    let total: i64 = on_tx!(tx, db => sqlx::query_scalar(
+        "SELECT count(*) FROM passages AS p JOIN files AS f ON f.id = p.file_id AND f.generation = p.generation \
+         WHERE f.org_id = $1 AND f.id = $2")
+        .bind(tenant.organisation()).bind(file).fetch_one(db).await)
+    .map_err(fault)?;
+    let rows = on_tx!(tx, db => sqlx::query_as(concat!(
+        "SELECT ", columns!(), " FROM passages AS p JOIN files AS f ON f.id = p.file_id AND f.generation = p.generation \
+         WHERE f.org_id = $1 AND f.id = $2 ORDER BY p.ordinal LIMIT $3 OFFSET $4"))
+        .bind(tenant.organisation()).bind(file).bind(page.limit_sql()).bind(page.offset_sql())
+        .fetch_all(db).await)
+    .map_err(fault)?;
+    Ok(Listing { rows, total: crate::page::count(total) })
+}
+
+/// One searchable passage.
+pub async fn get(tx: &mut Tx, tenant: Tenant, id: PassageId) -> Result<Option<Passage>> {
+    Ok(searchable(tx, tenant, &[id]).await?.pop())
+}
+
+/// Passages of one generation of a file from `from` on, for the index.
+pub async fn of_generation(
+    tx: &mut Tx,
+    tenant: Tenant,
+    (file, generation): (FileId, i64),
+    from: i64,
+    limit: i64,
+) -> Result<Vec<IndexedPassage>> {
+    on_tx!(tx, db => sqlx::query_as(
+        "SELECT id, ordinal, text, heading, vector FROM passages WHERE org_id = $1 AND file_id = $2 \
+         AND generation = $3 AND ordinal >= $4 ORDER BY ordinal LIMIT $5")
+        .bind(tenant.organisation()).bind(file).bind(generation).bind(from).bind(limit)
+        .fetch_all(db).await)
+    .map_err(fault)
+}
+
+/// What the index needs of a passage.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct IndexedPassage {
+    /// Its id.
+    pub id: PassageId,
+    /// Position in the file.
+    pub ordinal: i64,
+    /// The text.
+    pub text: String,
+    /// Headings above it.
+    pub heading: Option<String>,
+    /// Its vector as little-endian `f32`s, where the base has an embedding model.
+    pub vector: Option<Vec<u8>>,
+}
+
+/// Stores the vectors of passages.
+pub async fn set_vectors(tx: &mut Tx, tenant: Tenant, vectors: &[(PassageId, Vec<u8>)]) -> Result<()> {
+    for (id, vector) in vectors {
+        execute!(
+            tx,
+            sqlx::query("UPDATE passages SET vector = $3 WHERE org_id = $1 AND id = $2")
+                .bind(tenant.organisation())
+                .bind(*id)
+                .bind(vector)
+        )?;
+    }
+    Ok(())
+}
+
+/// Counts a citation of each passage.
+pub async fn count_hits(tx: &mut Tx, tenant: Tenant, ids: &[PassageId]) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    // Locked in one order by every transaction, so that two of them cannot wait for each other.
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    for id in ids {
+        execute!(
+            tx,
+            sqlx::query("UPDATE passages SET hits_count = hits_count + 1 WHERE org_id = $1 AND id = $2")
+                .bind(tenant.organisation())
+                .bind(id)
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Records: one per attempt to answer, for auditing, evaluation and usage.
+
+use parlance_domain::kind::{ChatbotId, ConversationId, MessageId, RecordId};
+use parlance_domain::{Result, Tenant, Timestamp};
+
+use crate::tx::{Tx, execute, fault, on_tx};
+
+/// What went into an answer and what came out.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct Record {
+    /// Its id.
+    pub id: RecordId,
+    /// The assistant that answered.
+    pub chatbot_id: ChatbotId,
+    /// The conversation.
+    pub conversation_id: ConversationId,
+    /// The answer.
+    pub message_id: MessageId,
+    /// `api`, `web`, ...
+    pub channel: String,
+    /// Who asked.
+    pub sender_name: String,
+    /// The model that answered, as the catalogue knows it.
+    pub model_id: String,
+    /// Its name then.
+    pub model_name: String,
+    /// Its provider then.
+    pub model_provider: String,
+    /// The question.
+    pub input_message: String,
+    /// The question as it was searched for.
+    pub condensed_message: String,
+    /// The passages of the prompt.
+    pub context: Option<String>,
+    /// The answer; empty when it failed.
+    pub output_message: String,
+    /// Passages of the prompt, JSON list of `{id, text}`.
+    pub citation_nodes: String,
+    /// Characters of question and answer.
+    pub words_count: i64,
+    /// Token counts, JSON object.
+    pub tokens: String,
+    /// Seconds per stage, JSON object.
+    pub processing_time: String,
+    /// Milliseconds until the answer was complete.
+    pub reply_millis: i64,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// Stores a record. A message has one at most; a second is ignored.
+pub async fn insert(tx: &mut Tx, tenant: Tenant, record: &Record) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query(
+            "INSERT INTO records (org_id, id, chatbot_id, conversation_id, message_id, channel, sender_name, model_id, \
+         model_name, model_provider, input_message, condensed_message, context, output_message, citation_nodes, \
+         words_count, tokens, processing_time, reply_millis, error, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) \
+         ON CONFLICT (message_id) DO NOTHING"
+        )
+        .bind(tenant.organisation())
+        .bind(record.id)
+        .bind(record.chatbot_id)
+        .bind(record.conversation_id)
+        .bind(record.message_id)
+        .bind(&record.channel)
+        .bind(&record.sender_name)
+        .bind(&record.model_id)
+        .bind(&record.model_name)
+        .bind(&record.model_provider)
+        .bind(&record.input_message)
+        .bind(&record.condensed_message)
+        .bind(&record.context)
+        .bind(&record.output_message)
+        .bind(&record.citation_nodes)
+        .bind(record.words_count)
+        .bind(&record.tokens)
+        .bind(&record.processing_time)
+        .bind(record.reply_millis)
+        .bind(&record.error)
+        .bind(record.created_at)
+    )
+    .map(drop)
+}
+
+/// The record of an answer.
+pub async fn of_message(tx: &mut Tx, tenant: Tenant, message: MessageId) -> Result<Option<Record>> {
+    on_tx!(tx, db => sqlx::query_as(
+        "SELECT id, chatbot_id, conversation_id, message_id, channel, sender_name, model_id, model_name, \
+         model_provider, input_message, condensed_message, context, output_message, citation_nodes, words_count, \
+         tokens, processing_time, reply_millis, error, created_at FROM records WHERE org_id = $1 AND message_id = $2")
+        .bind(tenant.organisation()).bind(message).fetch_optional(db).await)
+    .map_err(fault)
+}

@@ -1,0 +1,131 @@
+//! The one writer of SQLite: takes writes from a bounded queue and commits those that wait together.
+//!
+//! With `synchronous=FULL` a commit costs one flush of the disk, whatever it holds. While one
+//! commit flushes, the next writes gather and share the next flush (group commit). Each write runs
+//! in a savepoint of its own, so a failed one takes nothing else with it, and nobody hears of
+//! success before the commit that holds it is on disk.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parlance_domain::{Error, Result};
+use sqlx::pool::PoolConnection;
+use sqlx::{Executor, Sqlite};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::tx::{Engine, Tx, fault};
+
+/// Writes that share one commit at most. Bounds how long the first waits for the last.
+const BATCH: usize = 64;
+
+/// Tells a caller how its write ended, once the commit is known.
+type Reply = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// A write: runs on the transaction and says whether it may stay, and how to tell the caller.
+pub(crate) type Write = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, (bool, Reply)> + Send>;
+
+/// Wraps an operation so that its outcome reaches `reply` after the commit.
+pub(crate) fn write<T, F>(operation: F) -> (Write, oneshot::Receiver<Result<T>>)
+where
+    T: Send + 'static,
+    F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
+{
+    let (sender, receiver) = oneshot::channel();
+    let write: Write = Box::new(move |tx| {
+        async move {
+            let outcome = AssertUnwindSafe(operation(tx))
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|_| Err(Error::bug("a database write panicked")));
+            let keep = outcome.is_ok();
+            let reply: Reply = Box::new(move |committed| {
+                // The caller may have gone; the write stands all the same.
+                drop(sender.send(committed.and(outcome)));
+            });
+            (keep, reply)
+        }
+        .boxed()
+    });
+    (write, receiver)
+}
+
+/// Runs until every sender is gone and the queue is empty.
+pub(crate) async fn run(connection: PoolConnection<Sqlite>, mut queue: mpsc::Receiver<Write>) {
+    let mut tx = Tx { engine: Engine::Sqlite(connection) };
+    let mut batch = Vec::with_capacity(BATCH);
+    while queue.recv_many(&mut batch, BATCH).await > 0 {
+        commit(&mut tx, &mut batch).await;
+    }
+}
+
+async fn commit(tx: &mut Tx, batch: &mut Vec<Write>) {
+    let mut replies: Vec<Reply> = Vec::with_capacity(batch.len());
+    let committed = run_batch(tx, batch, &mut replies).await;
+    if let Err(error) = &committed {
+        tracing::error!(%error, writes = replies.len(), "commit failed");
+        drop(execute(tx, "ROLLBACK").await);
+    }
+    // Writes that never ran have no reply of their own: dropping them closes their channel, which
+    // the caller reads as this failure.
+    batch.clear();
+    let failure = committed.err().map(|error| error.to_string());
+    for reply in replies {
+        reply(match &failure {
+            None => Ok(()),
+            Some(text) => Err(Error::Unavailable(format!("the write could not be stored: {text}"))),
+        });
+    }
+}
+
+async fn run_batch(tx: &mut Tx, batch: &mut Vec<Write>, replies: &mut Vec<Reply>) -> Result<(), sqlx::Error> {
+    execute(tx, "BEGIN IMMEDIATE").await?;
+    for write in batch.drain(..) {
+        execute(tx, "SAVEPOINT write").await?;
+        let (keep, reply) = write(tx).await;
+        replies.push(reply);
+        if !keep {
+            execute(tx, "ROLLBACK TO write").await?;
+        }
+        execute(tx, "RELEASE write").await?;
+    }
+    execute(tx, "COMMIT").await
+}
+
+async fn execute(tx: &mut Tx, sql: &'static str) -> Result<(), sqlx::Error> {
+    match &mut tx.engine {
+        Engine::Sqlite(connection) => connection.execute(sql).await.map(drop),
+        Engine::PostgresRead(_) | Engine::PostgresWrite(_) => Ok(()),
+    }
+}
+
+/// Hands a write to the writer and waits until it is durable.
+pub(crate) async fn submit<T, F>(queue: &mpsc::Sender<Write>, operation: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
+{
+    let (write, outcome) = write(operation);
+    let stopped = || Error::Unavailable("the database has stopped".to_owned());
+    queue.send(write).await.map_err(|_closed| stopped())?;
+    outcome.await.map_err(|_closed| Error::Unavailable("the write could not be stored".to_owned()))?
+}
+
+/// Runs a write of PostgreSQL in a transaction of its own.
+pub(crate) async fn postgres<T, F>(pool: &sqlx::PgPool, scope: &str, operation: F) -> Result<T>
+where
+    F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send,
+{
+    let mut transaction = pool.begin().await.map_err(fault)?;
+    sqlx::query("SELECT set_config('parlance.organisation', $1, TRUE)")
+        .bind(scope)
+        .execute(&mut *transaction)
+        .await
+        .map_err(fault)?;
+    let mut tx = Tx { engine: Engine::PostgresWrite(transaction) };
+    let value = operation(&mut tx).await?;
+    if let Engine::PostgresWrite(transaction) = tx.engine {
+        transaction.commit().await.map_err(fault)?;
+    }
+    Ok(value)
+}
