@@ -1,1 +1,33 @@
-//! Under construction.
+//! What the product does. HTTP handlers and jobs call these functions; they call storage, models,
+//! parser and index.
+//!
+//! A function here takes the [`App`], the [`Tenant`](parlance_domain::Tenant) or
+//! [`Principal`](parlance_domain::Principal) that asks, and plain values; it decides ids and times,
+//! and writes in one transaction what belongs together.
+
+pub mod answer;
+pub mod answer_faults;
+mod app;
+pub mod attachments;
+pub mod authenticate;
+pub mod chatbots;
+pub mod citations;
+pub mod conversation_turn;
+pub mod files;
+pub mod first_start;
+pub mod indexer;
+pub mod ingest;
+pub mod knowledge_bases;
+pub mod links;
+pub mod models;
+pub mod prompt;
+pub mod providers;
+pub mod search;
+pub mod settings;
+pub mod streams;
+pub mod timing;
+pub mod uploads;
+mod warnings;
+
+pub use app::{App, Parts};
+pub use warnings::Warnings;

@@ -1,6 +1,6 @@
 //! Passages: the pieces of a file that are searched and cited.
 
-use parlance_domain::kind::{FileId, KnowledgeBaseId, PassageId};
+use parlance_domain::kind::{FileId, KnowledgeBaseId, ParserId, PassageId};
 use parlance_domain::{Result, Tenant, Timestamp};
 use sqlx::QueryBuilder;
 
@@ -60,12 +60,25 @@ pub struct Passage {
     pub created_at: Timestamp,
     /// The file's name.
     pub filename: String,
+    /// The file's extension.
+    pub file_type: String,
+    /// The file's bytes.
+    pub file_size: i64,
+    /// Where the file's bytes are.
+    pub blob_key: String,
+    /// The file's status.
+    pub file_status: String,
+    /// The file's parser.
+    pub parser_id: ParserId,
+    /// When the file was added.
+    pub file_created_at: Timestamp,
 }
 
 macro_rules! columns {
     () => {
         "p.id, p.knowledge_base_id, p.file_id, p.generation, p.ordinal, p.text, p.heading, p.page, p.start_offset, \
-         p.end_offset, p.characters, p.hits_count, p.created_at, f.filename"
+         p.end_offset, p.characters, p.hits_count, p.created_at, f.filename, f.file_type, f.size AS file_size, \
+         f.blob_key, f.status AS file_status, f.parser_id, f.created_at AS file_created_at"
     };
 }
 
@@ -151,14 +164,25 @@ pub async fn searchable(tx: &mut Tx, tenant: Tenant, ids: &[PassageId]) -> Resul
     .map_err(fault)
 }
 
-/// Passages around one of the same file, in order: at most `window` on each side.
-pub async fn neighbours(tx: &mut Tx, tenant: Tenant, of: &Passage, window: i64) -> Result<Vec<(i64, String)>> {
-    on_tx!(tx, db => sqlx::query_as(
-        "SELECT ordinal, text FROM passages WHERE org_id = $1 AND file_id = $2 AND generation = $3 \
-         AND ordinal BETWEEN $4 AND $5 AND ordinal <> $6 AND (heading IS NOT DISTINCT FROM $7) ORDER BY ordinal")
-        .bind(tenant.organisation()).bind(of.file_id).bind(of.generation)
-        .bind(of.ordinal - window).bind(of.ordinal + window).bind(of.ordinal).bind(&of.heading)
-        .fetch_all(db).await)
+/// The passages just before and after each of `of`, as `(file, ordinal, text)`.
+pub async fn neighbours(tx: &mut Tx, tenant: Tenant, of: &[Passage]) -> Result<Vec<(FileId, i64, String)>> {
+    if of.is_empty() {
+        return Ok(Vec::new());
+    }
+    on_tx!(tx, db => {
+        let mut query = QueryBuilder::new("SELECT file_id, ordinal, text FROM passages WHERE org_id = ");
+        query.push_bind(tenant.organisation());
+        query.push(" AND (");
+        for (position, passage) in of.iter().enumerate() {
+            query.push(if position == 0 { "(file_id = " } else { " OR (file_id = " });
+            query.push_bind(passage.file_id);
+            query.push(" AND generation = ").push_bind(passage.generation);
+            query.push(" AND ordinal IN (").push_bind(passage.ordinal - 1);
+            query.push(", ").push_bind(passage.ordinal + 1).push("))");
+        }
+        query.push(")");
+        query.build_query_as().fetch_all(db).await
+    })
     .map_err(fault)
 }
 

@@ -1,0 +1,139 @@
+//! The parts of the running product, wired once and passed to everything.
+
+use std::sync::Arc;
+
+use parlance_domain::{Clock, Ids, Timestamp};
+use parlance_ingestion::BoxedParser;
+use parlance_retrieval::{TextIndex, VectorIndex};
+use parlance_storage::Db;
+use parlance_storage::blobs::Blobs;
+use parlance_storage::secrets::MasterKey;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::authenticate::KeyCache;
+use crate::links::LinkSigner;
+use crate::models::Catalogue;
+use crate::settings::Settings;
+use crate::streams::{Retention, Streams};
+
+/// What an [`App`] is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The database.
+    pub db: Db,
+    /// The bytes of files.
+    pub blobs: Blobs,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Seals secrets and derives signing keys.
+    pub master_key: MasterKey,
+    /// The models.
+    pub catalogue: Catalogue,
+    /// Reads documents.
+    pub parser: BoxedParser,
+    /// Finds passages by words.
+    pub text_index: TextIndex,
+    /// Finds passages by meaning.
+    pub vector_index: VectorIndex,
+    /// What the operator decided.
+    pub settings: Settings,
+    /// How long finished answers can be followed again.
+    pub retention: Retention,
+}
+
+/// The running product. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct App {
+    inner: Arc<Inner>,
+}
+
+/// Contents of an [`App`], which derefs to it.
+#[derive(Debug)]
+pub struct Inner {
+    /// The database.
+    pub db: Db,
+    /// The bytes of files.
+    pub blobs: Blobs,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Makes ids.
+    pub ids: Ids,
+    /// Seals secrets and derives signing keys.
+    pub master_key: MasterKey,
+    /// The models.
+    pub catalogue: Catalogue,
+    /// Reads documents.
+    pub parser: BoxedParser,
+    /// Finds passages by words.
+    pub text_index: Arc<TextIndex>,
+    /// Finds passages by meaning.
+    pub vector_index: Arc<VectorIndex>,
+    /// What the operator decided.
+    pub settings: Settings,
+    /// Answers that are being made.
+    pub streams: Streams,
+    /// Signs links to files and upload forms.
+    pub links: LinkSigner,
+    /// API keys seen a moment ago.
+    pub keys: KeyCache,
+    /// Places for answers that are made at the same time.
+    pub answer_slots: Arc<Semaphore>,
+    /// Tasks that the stop waits for.
+    pub tasks: TaskTracker,
+    /// Fires when the server stops.
+    pub stopping: CancellationToken,
+    /// Rings when a job was enqueued.
+    pub job_bell: Notify,
+    /// Rings when the index has something to learn.
+    pub index_bell: Notify,
+}
+
+impl App {
+    /// Wires the parts together.
+    pub fn new(parts: Parts) -> parlance_domain::Result<Self> {
+        let tasks = TaskTracker::new();
+        let links = LinkSigner::new(&parts.master_key, parts.settings.public_url.clone())?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                streams: Streams::new(parts.retention, tasks.clone()),
+                answer_slots: Arc::new(Semaphore::new(parts.settings.max_concurrent_answers)),
+                links,
+                keys: KeyCache::default(),
+                db: parts.db,
+                blobs: parts.blobs,
+                clock: parts.clock,
+                ids: Ids,
+                master_key: parts.master_key,
+                catalogue: parts.catalogue,
+                parser: parts.parser,
+                text_index: Arc::new(parts.text_index),
+                vector_index: Arc::new(parts.vector_index),
+                settings: parts.settings,
+                tasks,
+                stopping: CancellationToken::new(),
+                job_bell: Notify::new(),
+                index_bell: Notify::new(),
+            }),
+        })
+    }
+
+    /// The wall-clock time now.
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// A new id.
+    pub fn new_id<K: parlance_domain::IdKind>(&self) -> parlance_domain::Id<K> {
+        self.inner.ids.next(self.now())
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}

@@ -1,0 +1,93 @@
+//! From a credential to a [`Principal`]: the only place where one is made from a request.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use parlance_domain::kind::ApiKeyId;
+use parlance_domain::{Error, Principal, PrincipalKind, Result, Scopes, Tenant, Timestamp};
+use parlance_storage::Scope;
+use sha2::{Digest, Sha256};
+
+use crate::App;
+
+/// A revoked key stops working within this time on every node.
+const CACHE_TIME: Duration = Duration::from_secs(3);
+/// Keys remembered at most.
+const CACHE_SIZE: usize = 10_000;
+
+const MISSING: &str = "Authentication credentials were not provided.";
+const FORMAT: &str = "Invalid API key format.";
+const UNKNOWN: &str = "Invalid API key.";
+
+/// Keys that were looked up a moment ago, by the hash of the whole key.
+#[derive(Debug, Default)]
+pub struct KeyCache {
+    known: Mutex<HashMap<[u8; 32], (Principal, Option<Timestamp>, Instant)>>,
+}
+
+impl KeyCache {
+    fn get(&self, hash: &[u8; 32]) -> Option<(Principal, Option<Timestamp>)> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .get(hash)
+            .filter(|(_, _, since)| since.elapsed() < CACHE_TIME)
+            .map(|(principal, expires_at, _)| (*principal, *expires_at))
+    }
+
+    fn put(&self, hash: [u8; 32], principal: Principal, expires_at: Option<Timestamp>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= CACHE_SIZE {
+            known.retain(|_, (_, _, since)| since.elapsed() < CACHE_TIME);
+        }
+        if known.len() < CACHE_SIZE {
+            known.insert(hash, (principal, expires_at, Instant::now()));
+        }
+    }
+
+    /// Forgets a key that was just revoked.
+    pub fn forget(&self, id: ApiKeyId) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, (principal, _, _)| principal.kind != PrincipalKind::ApiKey(id));
+    }
+}
+
+/// The hash under which a key is stored.
+pub fn key_hash(key: &str) -> [u8; 32] {
+    Sha256::digest(key.as_bytes()).into()
+}
+
+/// Who the value of an `Authorization` header belongs to.
+pub async fn authenticate(app: &App, authorization: Option<&[u8]>) -> Result<Principal> {
+    let header = authorization.ok_or(Error::Unauthenticated(MISSING))?;
+    let header = std::str::from_utf8(header).map_err(|_not_text| Error::Unauthenticated(FORMAT))?.trim();
+    if header.is_empty() {
+        return Err(Error::Unauthenticated(MISSING));
+    }
+    let key = match header.split_once(' ') {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("api-key") => key.trim(),
+        _ => return Err(Error::Unauthenticated(FORMAT)),
+    };
+    if key.is_empty() || key.len() > 256 || !key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Err(Error::Unauthenticated(FORMAT));
+    }
+    let hash = key_hash(key);
+    let now = app.now();
+    let alive = |expires_at: Option<Timestamp>| expires_at.is_none_or(|end| now < end);
+    if let Some((principal, expires_at)) = app.keys.get(&hash) {
+        return if alive(expires_at) { Ok(principal) } else { Err(Error::Unauthenticated(UNKNOWN)) };
+    }
+    let mut tx = app.db.read(Scope::System).await?;
+    let stored = parlance_storage::api_keys::by_hash(&mut tx, &hex::encode(hash)).await?;
+    let Some(stored) = stored.filter(|stored| stored.revoked_at.is_none() && alive(stored.expires_at)) else {
+        return Err(Error::Unauthenticated(UNKNOWN));
+    };
+    let principal = Principal {
+        tenant: Tenant::authenticated(stored.organisation),
+        user: stored.user_id,
+        kind: PrincipalKind::ApiKey(stored.id),
+        scopes: Scopes::parse(&stored.scopes),
+    };
+    app.keys.put(hash, principal, stored.expires_at);
+    Ok(principal)
+}

@@ -1,0 +1,207 @@
+//! Opening a turn of a conversation: who asks, where, and the two rows that make it durable.
+
+use parlance_domain::kind::{AttachmentId, ChatbotId, ContactId, ConversationId, InboxId, MessageId};
+use parlance_domain::{Error, FieldErrors, Result, Tenant};
+use parlance_storage::attachments::{self, Attachment};
+use parlance_storage::contacts::{self, Contact};
+use parlance_storage::conversations::{self, Conversation};
+use parlance_storage::inboxes;
+use parlance_storage::messages::{self, Message};
+use parlance_storage::web_chats;
+
+use crate::App;
+
+/// Name of a contact who did not say theirs.
+const ANONYMOUS: &str = "訪客";
+/// Characters of a conversation's title.
+const TITLE_CHARACTERS: usize = 60;
+
+/// A message to be answered.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    /// The conversation to go on with; `None` begins one.
+    pub conversation: Option<ConversationId>,
+    /// The contact who asks, for a new conversation.
+    pub sender: Option<ContactId>,
+    /// The text.
+    pub content: String,
+    /// Structured content, verbatim JSON.
+    pub content_payload: Option<String>,
+    /// What retrieval is narrowed to, verbatim JSON.
+    pub query_metadata: Option<String>,
+    /// Attachments by id.
+    pub attachments: Vec<AttachmentId>,
+}
+
+/// A stored question and the place where its answer goes.
+#[derive(Clone, Debug)]
+pub struct OpenTurn {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Who asked.
+    pub contact: ContactId,
+    /// Their name.
+    pub contact_name: String,
+    /// The row of the answer, stored as generating.
+    pub answer: MessageId,
+    /// Attachments of the question.
+    pub attachments: Vec<Attachment>,
+    /// Earlier messages, oldest first.
+    pub history: Vec<Message>,
+}
+
+struct Place {
+    inbox: InboxId,
+    known: Option<(Conversation, String)>,
+    sender: Option<Contact>,
+    attachments: Vec<Attachment>,
+    history: Vec<Message>,
+}
+
+/// Stores a question that came with an API key, and the row of its answer. Returns when both are on
+/// disk.
+pub async fn open(app: &App, tenant: Tenant, chatbot: ChatbotId, question: &Question) -> Result<OpenTurn> {
+    let place = resolve(app, tenant, chatbot, question).await?;
+    let now = app.now();
+    let answer: MessageId = app.new_id();
+    let title = title(&question.content);
+    let is_new_conversation = place.known.is_none();
+    let mut new_contact = None;
+    let (conversation, contact_name) = if let Some(known) = place.known {
+        known
+    } else {
+        let contact = place.sender.unwrap_or_else(|| {
+            let anonymous = Contact {
+                id: app.new_id(),
+                inbox_id: place.inbox,
+                name: ANONYMOUS.to_owned(),
+                source_id: None,
+                created_at: now,
+            };
+            new_contact = Some(anonymous.clone());
+            anonymous
+        });
+        let conversation = Conversation {
+            id: app.new_id(),
+            inbox_id: place.inbox,
+            contact_id: contact.id,
+            title: title.clone(),
+            created_at: now,
+            last_message_at: Some(now),
+        };
+        (conversation, contact.name)
+    };
+    let question_row = Message {
+        id: app.new_id(),
+        conversation_id: conversation.id,
+        contact_id: Some(conversation.contact_id),
+        kind: "incoming".to_owned(),
+        state: "done".to_owned(),
+        content: question.content.clone(),
+        content_payload: question.content_payload.clone(),
+        query_metadata: question.query_metadata.clone(),
+        attachments: attachments_json(&place.attachments),
+        citations: "[]".to_owned(),
+        error: None,
+        created_at: now,
+    };
+    let answer_row = Message {
+        id: answer,
+        contact_id: None,
+        kind: "outgoing".to_owned(),
+        state: "generating".to_owned(),
+        content: String::new(),
+        content_payload: None,
+        query_metadata: None,
+        attachments: "[]".to_owned(),
+        // One millisecond later, so that an order by time puts it after its question.
+        created_at: now.plus(std::time::Duration::from_millis(1)),
+        ..question_row.clone()
+    };
+    let turn = OpenTurn {
+        conversation: conversation.id,
+        contact: conversation.contact_id,
+        contact_name,
+        answer,
+        attachments: place.attachments,
+        history: place.history,
+    };
+    app.db
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                if let Some(contact) = new_contact {
+                    contacts::insert(tx, tenant, &contact).await?;
+                }
+                if is_new_conversation {
+                    conversations::insert(tx, tenant, &conversation).await?;
+                } else {
+                    conversations::touch(tx, tenant, conversation.id, &title, now).await?;
+                }
+                messages::insert(tx, tenant, &question_row).await?;
+                messages::insert(tx, tenant, &answer_row).await
+            })
+        })
+        .await?;
+    Ok(turn)
+}
+
+/// Loads everything the question refers to, so that what is wrong is said before anything is stored.
+async fn resolve(app: &App, tenant: Tenant, chatbot: ChatbotId, question: &Question) -> Result<Place> {
+    let mut errors = FieldErrors::default();
+    let mut tx = app.db.read(tenant).await?;
+    let mut known = None;
+    let mut history = Vec::new();
+    let mut sender = None;
+    let mut inbox = None;
+    if let Some(id) = question.conversation {
+        known = conversations::of_chatbot(&mut tx, tenant, chatbot, id).await?;
+        match &known {
+            Some((conversation, _)) => {
+                inbox = Some(conversation.inbox_id);
+                let limit = i64::try_from(app.settings.history_messages).unwrap_or_default();
+                history = messages::history(&mut tx, tenant, id, limit).await?;
+            }
+            None => errors.add("conversation", "No conversation of this chatbot has this id."),
+        }
+    } else {
+        let web_chat = web_chats::of_api(&mut tx, tenant, chatbot).await?;
+        let web_chat = web_chat.ok_or_else(|| Error::bug("a chatbot without its web chat"))?;
+        inbox = inboxes::of_web_chat(&mut tx, tenant, web_chat.id).await?.map(|inbox| inbox.id);
+    }
+    if let Some(id) = question.sender {
+        sender = contacts::get(&mut tx, tenant, id).await?;
+        if sender.is_none() {
+            errors.add("message.sender", "No contact has this id.");
+        }
+    }
+    let mut resolved = Vec::with_capacity(question.attachments.len());
+    for (position, id) in question.attachments.iter().enumerate() {
+        match attachments::get(&mut tx, tenant, *id).await? {
+            Some(attachment) => resolved.push(attachment),
+            None => errors.add(format!("message.attachments.{position}.id"), "No attachment has this id."),
+        }
+    }
+    errors.finish()?;
+    let inbox = inbox.ok_or_else(|| Error::bug("a web chat without its inbox"))?;
+    Ok(Place { inbox, known, sender, attachments: resolved, history })
+}
+
+fn title(content: &str) -> String {
+    content.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(TITLE_CHARACTERS).collect()
+}
+
+/// Attachments as they are kept with a message.
+pub fn attachments_json(attachments: &[Attachment]) -> String {
+    let list: Vec<_> = attachments
+        .iter()
+        .map(|attachment| {
+            serde_json::json!({
+                "id": attachment.id,
+                "type": attachment.kind,
+                "filename": attachment.filename,
+                "blobKey": attachment.blob_key,
+            })
+        })
+        .collect();
+    serde_json::Value::from(list).to_string()
+}

@@ -1,0 +1,311 @@
+//! From a question to passages: words and vectors propose, the database disposes.
+//!
+//! 1. The full-text index and, for bases with an embedding model, the vector index each propose an
+//!    order; reciprocal rank fusion makes one of them.
+//! 2. The database says which of the proposed passages exist, are published and belong to the
+//!    organisation. The indexes are never trusted with that.
+//! 3. Scores (contract decision D29): the rerank model's where one was asked, else the larger of
+//!    cosine similarity and the idf-weighted share of the question's terms found in the passage.
+//! 4. Cut-off, number, neighbouring sentences.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use parlance_domain::kind::{KnowledgeBaseId, ModelId, PassageId};
+use parlance_domain::{Error, Result, Tenant};
+use parlance_llm::EmbeddingPurpose;
+use parlance_retrieval::{Scope, fuse};
+use parlance_storage::knowledge_bases::KnowledgeBase;
+use parlance_storage::passages::{self, Passage};
+
+use crate::App;
+use crate::timing::since;
+
+/// Passages proposed by each index for each one wanted.
+const PROPOSALS_PER_RESULT: usize = 4;
+/// Proposals at least, so that a small number of results still has something to choose from.
+const MIN_PROPOSALS: usize = 40;
+/// Passages that are reordered at most: rerank models are slow and priced by the passage.
+const MAX_RERANKED: usize = 50;
+/// Results at most.
+const MAX_RESULTS: usize = 200;
+
+/// A passage that was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The passage.
+    pub passage: Passage,
+    /// 0..1, the same meaning for every question.
+    pub score: f32,
+    /// Sentences just before the passage.
+    pub before: String,
+    /// Sentences just after the passage.
+    pub after: String,
+}
+
+/// What a search gave.
+#[derive(Clone, Debug, Default)]
+pub struct SearchResult {
+    /// Best first.
+    pub found: Vec<Found>,
+    /// Seconds for finding.
+    pub retrieval: f64,
+    /// Seconds for reordering.
+    pub rerank: f64,
+}
+
+struct Candidate {
+    passage: Passage,
+    score: f32,
+}
+
+/// Finds passages of `bases` for `question`; `limit` overrides the bases' own number.
+pub async fn search(
+    app: &App,
+    tenant: Tenant,
+    bases: &[KnowledgeBase],
+    question: &str,
+    limit: Option<usize>,
+) -> Result<SearchResult> {
+    let start = Instant::now();
+    let wanted = bases.iter().map(|base| usize::try_from(base.retrieved_chunks).unwrap_or_default()).max();
+    let limit = limit.or(wanted).unwrap_or_default().min(MAX_RESULTS);
+    if bases.is_empty() || limit == 0 || question.trim().is_empty() {
+        return Ok(SearchResult::default());
+    }
+    let proposals = (limit * PROPOSALS_PER_RESULT).max(MIN_PROPOSALS);
+    let question: Arc<str> = question.into();
+
+    let text = {
+        let index = Arc::clone(&app.text_index);
+        let scope = Scope::of_bases(tenant.organisation(), bases.iter().map(|base| base.id));
+        let question = Arc::clone(&question);
+        tokio::task::spawn_blocking(move || index.search(&question, &scope, proposals))
+            .await
+            .map_err(|error| Error::internal("searching by words", error))?
+            .map_err(|error| Error::internal("searching by words", error))?
+    };
+    let similar = by_meaning(app, tenant, bases, &question, proposals).await;
+    let cosines: HashMap<PassageId, f32> = similar.iter().flatten().copied().collect();
+    let by_words: Vec<PassageId> = text.hits.iter().map(|hit| hit.passage).collect();
+    let order = if similar.is_empty() {
+        by_words
+    } else {
+        let mut lists = vec![by_words];
+        lists.extend(similar.into_iter().map(|list| list.into_iter().map(|(id, _)| id).collect()));
+        fuse(&lists).into_iter().map(|fused| fused.0).collect()
+    };
+
+    let reranks = bases.iter().any(|base| base.enable_rerank);
+    let reranker = if reranks {
+        let id = bases.iter().find_map(|base| base.reranker_model_id);
+        app.catalogue.rerank(app, tenant, id).await?
+    } else {
+        None
+    };
+    // Without a reranker the order is final, so a few spare proposals make up for withdrawn ones.
+    let look_at = if reranker.is_some() { MAX_RERANKED.max(limit) } else { limit + limit / 2 + 4 };
+    let mut candidates = load(app, tenant, bases, &order, look_at.min(order.len())).await?;
+    if reranker.is_none() && candidates.len() < limit && order.len() > look_at {
+        candidates = load(app, tenant, bases, &order, order.len()).await?;
+    }
+    for candidate in &mut candidates {
+        let share = text.terms.share(&candidate.passage.text);
+        let cosine = cosines.get(&candidate.passage.id).copied().unwrap_or_default();
+        candidate.score = share.max(cosine).clamp(0.0, 1.0);
+    }
+    let retrieval = since(start);
+
+    let rerank_start = Instant::now();
+    let mut rerank = 0.0;
+    if let Some(reranker) = reranker
+        && !candidates.is_empty()
+    {
+        candidates.truncate(MAX_RERANKED);
+        let documents = candidates.iter().map(|candidate| candidate.passage.text.clone()).collect();
+        match reranker.model.rerank(question.to_string(), documents).await {
+            Ok(scores) => {
+                for (candidate, score) in candidates.iter_mut().zip(scores) {
+                    candidate.score = score.clamp(0.0, 1.0);
+                }
+                // Stable, so that equal scores keep the order of the fusion.
+                candidates.sort_by(|one, other| other.score.total_cmp(&one.score));
+            }
+            Err(error) => tracing::warn!(%error, "the rerank model failed; the order of the search stands"),
+        }
+        rerank = since(rerank_start);
+    }
+
+    let cutoffs: HashMap<KnowledgeBaseId, f64> = bases.iter().map(|base| (base.id, base.similarity_cutoff)).collect();
+    candidates.retain(|candidate| {
+        let cutoff = cutoffs.get(&candidate.passage.knowledge_base_id).copied().unwrap_or_default();
+        f64::from(candidate.score) >= cutoff
+    });
+    candidates.truncate(limit);
+    let found = with_neighbours(app, tenant, bases, candidates).await?;
+    Ok(SearchResult { found, retrieval, rerank })
+}
+
+/// The published ones of the first `count` proposals, in the proposed order.
+async fn load(
+    app: &App,
+    tenant: Tenant,
+    bases: &[KnowledgeBase],
+    order: &[PassageId],
+    count: usize,
+) -> Result<Vec<Candidate>> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let mut tx = app.db.read(tenant).await?;
+    let rows = passages::searchable(&mut tx, tenant, &order[..count]).await?;
+    let mut by_id: HashMap<PassageId, Passage> = rows
+        .into_iter()
+        .filter(|passage| bases.iter().any(|base| base.id == passage.knowledge_base_id))
+        .map(|passage| (passage.id, passage))
+        .collect();
+    Ok(order[..count]
+        .iter()
+        .filter_map(|id| by_id.remove(id))
+        .map(|passage| Candidate { passage, score: 0.0 })
+        .collect())
+}
+
+/// One ranked list for each embedding model of the bases. A model that fails is left out: words
+/// alone still answer.
+async fn by_meaning(
+    app: &App,
+    tenant: Tenant,
+    bases: &[KnowledgeBase],
+    question: &str,
+    proposals: usize,
+) -> Vec<Vec<(PassageId, f32)>> {
+    let mut by_model: HashMap<ModelId, Vec<KnowledgeBaseId>> = HashMap::new();
+    for base in bases {
+        if let Some(model) = base.embedding_model_id {
+            by_model.entry(model).or_default().push(base.id);
+        }
+    }
+    let mut lists = Vec::new();
+    for (model_id, base_ids) in by_model {
+        match by_one_model(app, tenant, model_id, &base_ids, question, proposals).await {
+            Ok(list) => lists.push(list),
+            Err(error) => tracing::warn!(%error, model = %model_id, "searching by meaning failed; words alone are used"),
+        }
+    }
+    lists
+}
+
+async fn by_one_model(
+    app: &App,
+    tenant: Tenant,
+    model_id: ModelId,
+    bases: &[KnowledgeBaseId],
+    question: &str,
+    proposals: usize,
+) -> Result<Vec<(PassageId, f32)>> {
+    let Some(embedding) = app.catalogue.embedding(app, tenant, model_id).await? else {
+        return Err(Error::bug("the base's embedding model no longer exists"));
+    };
+    let vectors = embedding
+        .model
+        .embed(vec![question.to_owned()], EmbeddingPurpose::Question)
+        .await
+        .map_err(|error| Error::internal("embedding the question", error))?;
+    let vector = vectors.into_iter().next().ok_or_else(|| Error::bug("no vector for the question"))?;
+    let index = Arc::clone(&app.vector_index);
+    let scope = Scope::of_bases(tenant.organisation(), bases.iter().copied());
+    tokio::task::spawn_blocking(move || crate::indexer::similar(&index, &vector, model_id, &scope, proposals))
+        .await
+        .map_err(|error| Error::internal("searching by meaning", error))?
+}
+
+async fn with_neighbours(
+    app: &App,
+    tenant: Tenant,
+    bases: &[KnowledgeBase],
+    candidates: Vec<Candidate>,
+) -> Result<Vec<Found>> {
+    let windows: HashMap<KnowledgeBaseId, usize> = bases
+        .iter()
+        .map(|base| (base.id, usize::try_from(base.sentence_window_size).unwrap_or_default()))
+        .collect();
+    let window = |passage: &Passage| windows.get(&passage.knowledge_base_id).copied().unwrap_or_default();
+    let passages: Vec<Passage> = candidates
+        .iter()
+        .filter(|candidate| window(&candidate.passage) > 0)
+        .map(|candidate| candidate.passage.clone())
+        .collect();
+    let neighbours = if passages.is_empty() {
+        Vec::new()
+    } else {
+        let mut tx = app.db.read(tenant).await?;
+        passages::neighbours(&mut tx, tenant, &passages).await?
+    };
+    let by_place: HashMap<_, &str> =
+        neighbours.iter().map(|(file, ordinal, text)| ((*file, *ordinal), text.as_str())).collect();
+    Ok(candidates
+        .into_iter()
+        .map(|Candidate { passage, score }| {
+            let sentences = window(&passage);
+            let at = |ordinal: i64| by_place.get(&(passage.file_id, ordinal)).copied().unwrap_or_default();
+            let (before, after) = if sentences == 0 {
+                (String::new(), String::new())
+            } else {
+                (last_sentences(at(passage.ordinal - 1), sentences), first_sentences(at(passage.ordinal + 1), sentences))
+            };
+            Found { passage, score, before, after }
+        })
+        .collect())
+}
+
+/// Byte positions just after each sentence end.
+fn sentence_ends(text: &str) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let mut characters = text.char_indices().peekable();
+    while let Some((position, character)) = characters.next() {
+        let next = characters.peek().map(|(_, next)| *next);
+        let ends_here = match character {
+            '。' | '！' | '？' | '；' | '\n' => true,
+            // A point inside a number or an abbreviation is followed by something else than a blank.
+            '.' | '!' | '?' => next.is_none_or(char::is_whitespace),
+            _ => false,
+        };
+        if ends_here {
+            ends.push(position + character.len_utf8());
+        }
+    }
+    if ends.last() != Some(&text.len()) && !text.is_empty() {
+        ends.push(text.len());
+    }
+    ends
+}
+
+fn first_sentences(text: &str, count: usize) -> String {
+    let ends = sentence_ends(text);
+    ends.get(count.min(ends.len()).wrapping_sub(1)).map_or("", |end| &text[..*end]).trim().to_owned()
+}
+
+fn last_sentences(text: &str, count: usize) -> String {
+    let ends = sentence_ends(text);
+    let skipped = ends.len().saturating_sub(count);
+    let from = if skipped == 0 { 0 } else { ends[skipped - 1] };
+    text[from..].trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_come_as_whole_sentences() {
+        let text = "運費為 3.5 元。七日內可退貨！請保留發票。";
+        assert_eq!(first_sentences(text, 1), "運費為 3.5 元。");
+        assert_eq!(last_sentences(text, 2), "七日內可退貨！請保留發票。");
+        assert_eq!(first_sentences(text, 9), text);
+        assert_eq!(last_sentences(text, 9), text);
+        assert_eq!(first_sentences("Version 2.1 is out. See notes.", 1), "Version 2.1 is out.");
+        assert_eq!((first_sentences("", 2), last_sentences("", 2)), (String::new(), String::new()));
+    }
+}

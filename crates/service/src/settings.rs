@@ -1,0 +1,60 @@
+//! Settings of the service, as plain values; `config.default.toml` says where they come from.
+
+use std::time::Duration;
+
+use url::Url;
+
+/// Everything an operator can decide that the service acts on.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Start of every absolute URL the product makes.
+    pub public_url: Url,
+    /// Time an API key's answer goes on after its reader went.
+    pub api_grace: Duration,
+    /// Time a visitor's answer goes on after its reader went.
+    pub visitor_grace: Duration,
+    /// Largest upload in bytes.
+    pub max_upload_bytes: u64,
+    /// Time a presigned form can be used.
+    pub upload_valid_for: Duration,
+    /// Longest passage in characters.
+    pub passage_characters: u32,
+    /// Longest question in characters.
+    pub max_message_characters: usize,
+    /// Attachments of one message.
+    pub max_attachments: usize,
+    /// Characters of a document attachment that go into the prompt.
+    pub attachment_characters: usize,
+    /// Characters of passages that go into one prompt.
+    pub context_characters: usize,
+    /// Earlier messages that go into one prompt.
+    pub history_messages: usize,
+    /// Answers made at the same time in the whole process; more are turned away with 503.
+    pub max_concurrent_answers: usize,
+    /// The `tesseract` program for scanned PDFs, if there is one.
+    pub tesseract: Option<std::path::PathBuf>,
+    /// Attempts to ingest a file that a fault of the machine or a provider stopped.
+    pub ingest_attempts: u32,
+}
+
+impl Settings {
+    /// The defaults, with URLs that start with `public_url`.
+    pub fn new(public_url: Url) -> Self {
+        Self {
+            public_url,
+            api_grace: Duration::ZERO,
+            visitor_grace: Duration::from_secs(30),
+            max_upload_bytes: 100 << 20,
+            upload_valid_for: Duration::from_secs(3600),
+            passage_characters: 500,
+            max_message_characters: 32_000,
+            max_attachments: 20,
+            attachment_characters: 20_000,
+            context_characters: 24_000,
+            history_messages: 12,
+            max_concurrent_answers: 4096,
+            tesseract: None,
+            ingest_attempts: 5,
+        }
+    }
+}
