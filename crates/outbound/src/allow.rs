@@ -127,7 +127,9 @@ mod tests {
     #[test]
     fn entries_grant_what_they_say() {
         let list: AllowList =
-            "Models.Internal:11434, 127.0.0.1:8080,10.1.0.0/16 , 192.168.0.0/24:443,[fd00::/8]:80,[::1]:9, fd12::/16".parse().unwrap();
+            "Models.Internal:11434, 127.0.0.1:8080,10.1.0.0/16 , 192.168.0.0/24:443,[fd00::/8]:80,[::1]:9, fd12::/16"
+                .parse()
+                .unwrap();
         assert!(list.has_name("models.internal", 11434));
         assert!(!list.has_name("models.internal", 80));
         assert!(!list.has_name("internal", 11434));
@@ -155,7 +157,18 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["host", "host:", "host:0", "host:99999", "10.0.0.0/33", "10.0.0.0/8:0", "10.0.0.1", "a b:80", "[fd00::/8]x", "http://a:80"] {
+        for text in [
+            "host",
+            "host:",
+            "host:0",
+            "host:99999",
+            "10.0.0.0/33",
+            "10.0.0.0/8:0",
+            "10.0.0.1",
+            "a b:80",
+            "[fd00::/8]x",
+            "http://a:80",
+        ] {
             assert!(text.parse::<AllowList>().is_err(), "{text}");
         }
         assert_eq!(" , ".parse::<AllowList>(), Ok(AllowList::default()));

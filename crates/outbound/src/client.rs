@@ -119,7 +119,8 @@ impl Outbound {
     }
 
     fn client_for(&self, url: &Url) -> &reqwest::Client {
-        let by_port = self.inner.guard.as_ref().and_then(|guard| guard.clients_by_port.get(&url.port_or_known_default()?));
+        let by_port =
+            self.inner.guard.as_ref().and_then(|guard| guard.clients_by_port.get(&url.port_or_known_default()?));
         by_port.unwrap_or(&self.inner.client)
     }
 }
