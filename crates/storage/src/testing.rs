@@ -12,6 +12,7 @@ use crate::{Db, DbConfig};
 /// # Panics
 /// When the test server cannot be reached or the database cannot be made.
 pub async fn database_url(folder: &Path) -> String {
+    #[expect(clippy::disallowed_methods, reason = "how `make test` tells the tests where PostgreSQL is")]
     let Ok(server) = std::env::var("TEST_DATABASE_URL") else {
         return format!("sqlite:{}", folder.join("parlance.db").display());
     };
