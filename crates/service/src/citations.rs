@@ -1,7 +1,6 @@
 //! Passages as they are cited: what an answer's `[n]` points to.
 
 use parlance_domain::kind::PassageId;
-use parlance_storage::files::File;
 use parlance_storage::passages::Passage;
 use serde::{Deserialize, Serialize};
 
@@ -62,18 +61,18 @@ pub struct CitedFile {
     pub created_at: i64,
 }
 
-impl From<&File> for CitedFile {
-    fn from(file: &File) -> Self {
+impl From<&Passage> for CitedFile {
+    fn from(passage: &Passage) -> Self {
         Self {
-            id: file.id,
-            filename: file.filename.clone(),
-            file_type: file.file_type.clone(),
-            knowledge_base: file.knowledge_base_id,
-            size: file.size,
-            blob_key: file.blob_key.clone(),
-            status: file.status.clone(),
-            parser: file.parser_id,
-            created_at: file.created_at.millis(),
+            id: passage.file_id,
+            filename: passage.filename.clone(),
+            file_type: passage.file_type.clone(),
+            knowledge_base: passage.knowledge_base_id,
+            size: passage.file_size,
+            blob_key: passage.blob_key.clone(),
+            status: passage.file_status.clone(),
+            parser: passage.parser_id,
+            created_at: passage.file_created_at.millis(),
         }
     }
 }

@@ -94,7 +94,7 @@ pub async fn search(
     } else {
         let mut lists = vec![by_words];
         lists.extend(similar.into_iter().map(|list| list.into_iter().map(|(id, _)| id).collect()));
-        fuse(&lists).into_iter().map(|fused| fused.0).collect()
+        { let slices: Vec<&[PassageId]> = lists.iter().map(Vec::as_slice).collect(); fuse(&slices).into_iter().map(|fused| fused.0).collect() }
     };
 
     let reranks = bases.iter().any(|base| base.enable_rerank);

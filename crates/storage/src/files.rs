@@ -1,6 +1,6 @@
 //! Files of knowledge bases and how far their ingestion is.
 
-use parlance_domain::kind::{FileId, KnowledgeBaseId, OrganisationId, ParserId};
+use parlance_domain::kind::{FileId, KnowledgeBaseId, ModelId, OrganisationId, ParserId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
 use crate::page::{Listing, Page};
@@ -38,6 +38,8 @@ pub struct File {
     pub failure: Option<String>,
     /// The parser asked for.
     pub parser_id: ParserId,
+    /// The model of the vectors of the newest generation; `None` without vectors.
+    pub embedding_model_id: Option<ModelId>,
     /// The generation of passages that is searchable; 0 before the first.
     pub generation: i64,
     /// The generation being made, or the last one made.
@@ -68,7 +70,7 @@ pub struct Filter {
 macro_rules! columns {
     () => {
         "id, org_id, knowledge_base_id, filename, filename_folded, file_type, size, blob_key, status, stage, \
-         progress_done, progress_total, failure, parser_id, generation, next_generation, characters, passages_count, \
+         progress_done, progress_total, failure, parser_id, embedding_model_id, generation, next_generation, characters, passages_count, \
          raw_metadata, created_at, updated_at"
     };
 }
@@ -123,7 +125,7 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, file: &File) -> Result<()> {
         tx,
         sqlx::query(
             "INSERT INTO files (org_id, id, knowledge_base_id, filename, filename_folded, file_type, size, blob_key, \
-         status, stage, progress_done, progress_total, failure, parser_id, generation, next_generation, characters, \
+         status, stage, progress_done, progress_total, failure, parser_id, embedding_model_id, generation, next_generation, characters, \
          passages_count, raw_metadata, created_at, updated_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
         )
@@ -141,6 +143,7 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, file: &File) -> Result<()> {
         .bind(file.progress_total)
         .bind(&file.failure)
         .bind(file.parser_id)
+        .bind(file.embedding_model_id)
         .bind(file.generation)
         .bind(file.next_generation)
         .bind(file.characters)
@@ -225,6 +228,50 @@ pub async fn progress(
         .bind(progress.done)
         .bind(progress.total)
         .bind(now))
+    .map(|changed| changed > 0)
+}
+
+/// Notes which model makes the vectors of a generation. False as in [`progress`].
+pub async fn set_embedding_model(
+    tx: &mut Tx,
+    tenant: Tenant,
+    id: FileId,
+    generation: i64,
+    model: Option<ModelId>,
+) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query(
+            "UPDATE files SET embedding_model_id = $4 WHERE org_id = $1 AND id = $2 AND next_generation = $3"
+        )
+        .bind(tenant.organisation())
+        .bind(id)
+        .bind(generation)
+        .bind(model)
+    )
+    .map(|changed| changed > 0)
+}
+
+/// Notes that a generation waits, and why, for the next attempt. False as in [`progress`].
+pub async fn wait(
+    tx: &mut Tx,
+    tenant: Tenant,
+    id: FileId,
+    generation: i64,
+    reason: &str,
+    now: Timestamp,
+) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query(
+            "UPDATE files SET failure = $4, updated_at = $5 WHERE org_id = $1 AND id = $2 AND next_generation = $3"
+        )
+        .bind(tenant.organisation())
+        .bind(id)
+        .bind(generation)
+        .bind(reason)
+        .bind(now)
+    )
     .map(|changed| changed > 0)
 }
 

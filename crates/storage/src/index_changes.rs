@@ -15,7 +15,7 @@ pub struct IndexChange {
     /// Whose it is.
     #[sqlx(rename = "org_id")]
     pub organisation: OrganisationId,
-    /// [`PUT`] or [`REMOVE`].
+    /// [`PUT`], [`TIDY`] or [`REMOVE`].
     pub kind: String,
     /// The base of the file.
     pub knowledge_base_id: KnowledgeBaseId,
@@ -31,6 +31,8 @@ pub struct IndexChange {
 
 /// Add the passages of a generation and make it the searchable one.
 pub const PUT: &str = "put";
+/// Forget the passages of all other generations of the file.
+pub const TIDY: &str = "tidy";
 /// Forget all passages of the file.
 pub const REMOVE: &str = "remove";
 

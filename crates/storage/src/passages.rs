@@ -238,6 +238,30 @@ pub struct IndexedPassage {
     pub vector: Option<Vec<u8>>,
 }
 
+/// How many passages of a generation there are, and how many of them have a vector.
+pub async fn count_generation(tx: &mut Tx, tenant: Tenant, file: FileId, generation: i64) -> Result<(u64, u64)> {
+    let (all, embedded): (i64, i64) = on_tx!(tx, db => sqlx::query_as(
+        "SELECT count(*), count(vector) FROM passages WHERE org_id = $1 AND file_id = $2 AND generation = $3")
+        .bind(tenant.organisation()).bind(file).bind(generation).fetch_one(db).await)
+    .map_err(fault)?;
+    Ok((crate::page::count(all), crate::page::count(embedded)))
+}
+
+/// The first passages of a generation that have no vector yet.
+pub async fn without_vector(
+    tx: &mut Tx,
+    tenant: Tenant,
+    (file, generation): (FileId, i64),
+    limit: i64,
+) -> Result<Vec<IndexedPassage>> {
+    on_tx!(tx, db => sqlx::query_as(
+        "SELECT id, ordinal, text, heading, vector FROM passages WHERE org_id = $1 AND file_id = $2 \
+         AND generation = $3 AND vector IS NULL ORDER BY ordinal LIMIT $4")
+        .bind(tenant.organisation()).bind(file).bind(generation).bind(limit)
+        .fetch_all(db).await)
+    .map_err(fault)
+}
+
 /// Stores the vectors of passages.
 pub async fn set_vectors(tx: &mut Tx, tenant: Tenant, vectors: &[(PassageId, Vec<u8>)]) -> Result<()> {
     for (id, vector) in vectors {

@@ -58,6 +58,17 @@ pub async fn mark_used(tx: &mut Tx, tenant: Tenant, blob_key: &str, now: Timesta
     .map(drop)
 }
 
+/// Lets an upload go once nothing shows its bytes any more; the sweeper removes them soon.
+pub async fn release(tx: &mut Tx, tenant: Tenant, blob_key: &str) -> Result<()> {
+    execute!(tx, sqlx::query(
+        "UPDATE uploads SET used_at = NULL, created_at = 0 WHERE org_id = $1 AND blob_key = $2 \
+         AND NOT EXISTS (SELECT 1 FROM files WHERE org_id = $1 AND blob_key = $2) \
+         AND NOT EXISTS (SELECT 1 FROM attachments WHERE org_id = $1 AND blob_key = $2)")
+        .bind(tenant.organisation())
+        .bind(blob_key))
+    .map(drop)
+}
+
 /// Uploads of all organisations that nothing refers to and that are older than `before`.
 pub async fn abandoned(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<Vec<(OrganisationId, String)>> {
     on_tx!(tx, db => sqlx::query_as(
@@ -75,13 +86,4 @@ pub async fn delete_abandoned(tx: &mut Tx, tenant: Tenant, blob_key: &str) -> Re
             .bind(blob_key)
     )
     .map(|changed| changed > 0)
-}
-
-/// Whether a file or an attachment of the organisation still shows these bytes.
-pub async fn blob_is_used(tx: &mut Tx, tenant: Tenant, blob_key: &str) -> Result<bool> {
-    on_tx!(tx, db => sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM files WHERE org_id = $1 AND blob_key = $2) \
-         OR EXISTS (SELECT 1 FROM attachments WHERE org_id = $1 AND blob_key = $2)")
-        .bind(tenant.organisation()).bind(blob_key).fetch_one(db).await)
-    .map_err(fault)
 }

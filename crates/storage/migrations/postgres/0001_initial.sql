@@ -116,6 +116,7 @@ CREATE TABLE files (
     progress_total BIGINT NOT NULL,
     failure TEXT COLLATE "C",
     parser_id TEXT COLLATE "C" NOT NULL,
+    embedding_model_id TEXT COLLATE "C",
     generation BIGINT NOT NULL,
     next_generation BIGINT NOT NULL,
     characters BIGINT NOT NULL,

@@ -116,6 +116,7 @@ CREATE TABLE files (
     progress_total BIGINT NOT NULL,
     failure TEXT,
     parser_id TEXT NOT NULL,
+    embedding_model_id TEXT,
     generation BIGINT NOT NULL,
     next_generation BIGINT NOT NULL,
     characters BIGINT NOT NULL,
