@@ -1,7 +1,10 @@
 //! Tests of the indexes as a whole.
 
+mod quality;
 mod tenants;
 mod text_index;
+mod unicode;
+mod vector_index;
 
 use parlance_domain::Id;
 use parlance_domain::kind::{KnowledgeBaseId, OrganisationId};
