@@ -45,7 +45,7 @@ impl TermKind {
     /// How much a match of such a term counts in a question, relative to a word.
     pub fn weight(self) -> f32 {
         match self {
-            Self::Character => 0.35,
+            Self::Character => 0.6,
             Self::Pair | Self::Word => 1.0,
             Self::Stem | Self::Part => 0.6,
             Self::Code => 1.5,

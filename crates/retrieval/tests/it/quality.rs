@@ -84,12 +84,20 @@ fn measure(passages: &str, questions: &str) -> Quality {
 fn chinese_questions_find_their_passages() {
     let quality =
         measure(include_str!("samples/chinese-passages.jsonl"), include_str!("samples/chinese-questions.jsonl"));
-    assert!(quality.recall_at_1 >= 0.0);
+    assert!(quality.recall_at_1 >= 0.96, "{}", quality.recall_at_1);
+    assert!(quality.recall_at_5 >= 0.985, "{}", quality.recall_at_5);
+    assert!(quality.mean_reciprocal_rank >= 0.975, "{}", quality.mean_reciprocal_rank);
+    assert!(quality.right_score >= 0.38, "{}", quality.right_score);
+    assert!(quality.wrong_score <= 0.14, "{}", quality.wrong_score);
 }
 
 #[test]
 fn english_questions_find_their_passages() {
     let quality =
         measure(include_str!("samples/english-passages.jsonl"), include_str!("samples/english-questions.jsonl"));
-    assert!(quality.recall_at_1 >= 0.0);
+    assert!(quality.recall_at_1 >= 0.93, "{}", quality.recall_at_1);
+    assert!(quality.recall_at_5 >= 0.985, "{}", quality.recall_at_5);
+    assert!(quality.mean_reciprocal_rank >= 0.955, "{}", quality.mean_reciprocal_rank);
+    assert!(quality.right_score >= 0.6, "{}", quality.right_score);
+    assert!(quality.wrong_score <= 0.25, "{}", quality.wrong_score);
 }
