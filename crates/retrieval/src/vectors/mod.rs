@@ -249,7 +249,7 @@ impl VectorIndex {
 
     fn item_of(&self, txn: &RoTxn, passage: u128, slot: u16) -> Result<Option<u32>> {
         let Some(item) = self.tables.by_passage.get(txn, &passage_key(passage, slot))? else { return Ok(None) };
-        Ok(Some(u32::from_be_bytes(item.try_into().map_err(|_| Error::VectorEntry("passage"))?)))
+        Ok(Some(u32::from_be_bytes(*item.first_chunk().ok_or(Error::VectorEntry("passage"))?)))
     }
 
     fn remove_source(&self, txn: &mut RwTxn, source: Source, keep: Option<u64>) -> Result<()> {
@@ -346,7 +346,7 @@ impl VectorIndex {
         let writer = hannoy::Writer::<Cosine>::new(tables.graph, slot.number, slot.dimensions as usize);
         let mut removed = Vec::new();
         for mark in tables.removed.prefix_iter(&txn, &slot.number.to_be_bytes())? {
-            let key: [u8; 6] = mark?.0.try_into().map_err(|_| Error::VectorEntry("removed"))?;
+            let key: [u8; 6] = *mark?.0.first_chunk().ok_or(Error::VectorEntry("removed"))?;
             removed.push(key);
         }
         for key in removed {
@@ -380,5 +380,5 @@ impl VectorIndex {
 
 fn number(txn: &RoTxn, tables: &Tables, name: &'static str) -> Result<Option<u64>> {
     let Some(value) = tables.state.get(txn, name)? else { return Ok(None) };
-    Ok(Some(u64::from_be_bytes(value.try_into().map_err(|_| Error::VectorEntry(name))?)))
+    Ok(Some(u64::from_be_bytes(*value.first_chunk().ok_or(Error::VectorEntry(name))?)))
 }

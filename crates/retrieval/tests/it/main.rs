@@ -1,4 +1,6 @@
 //! Tests of the indexes as a whole.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
+#![expect(clippy::cast_precision_loss, reason = "shares of small counts")]
 
 mod quality;
 mod tenants;

@@ -204,7 +204,8 @@ fn looking_up_only_candidates_finds_the_same_as_looking_at_all() {
         })
         .collect();
     index.apply(&changes, 1).unwrap();
-    for question in ["花蓮分店的服務時間第13條公告", "澎湖與嘉義服務說明", "以現場為準的時間"] {
+    for question in ["花蓮分店的服務時間第13條公告", "澎湖與嘉義服務說明", "以現場為準的時間"]
+    {
         let few = index.search(question, &whole(), 5).unwrap();
         let all = index.search(question, &whole(), 10_000).unwrap();
         assert_eq!(few.hits.len(), 5);
