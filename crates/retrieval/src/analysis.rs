@@ -45,9 +45,8 @@ impl TermKind {
     /// How much a match of such a term counts in a question, relative to a word.
     pub fn weight(self) -> f32 {
         match self {
-            Self::Character => 0.35,
             Self::Pair | Self::Word => 1.0,
-            Self::Stem | Self::Part => 0.6,
+            Self::Character | Self::Stem | Self::Part => 0.6,
             Self::Code => 1.5,
             Self::Gram => 0.5,
         }
@@ -70,7 +69,7 @@ enum Class {
 fn class_of(character: char) -> Class {
     match character {
         'a'..='z' | '0'..='9' | 'A'..='Z' => Class::Letter,
-        '\0'..='\x7F' => Class::Separator,
+        '\0'..='\x7F' | '\u{964}' | '\u{965}' => Class::Separator,
         '\u{3005}'..='\u{3007}'
         | '\u{3041}'..='\u{3096}'
         | '\u{309D}'..='\u{309F}'
@@ -85,7 +84,6 @@ fn class_of(character: char) -> Class {
         '\u{590}'..='\u{5FF}' | '\u{620}'..='\u{65F}' | '\u{66E}'..='\u{6D3}' | '\u{6FA}'..='\u{8FF}' => {
             Class::SpacedGram
         }
-        '\u{964}' | '\u{965}' => Class::Separator,
         '\u{900}'..='\u{DFF}' | '\u{1200}'..='\u{137F}' => Class::SpacedGram,
         '\u{E01}'..='\u{E3A}'
         | '\u{E40}'..='\u{E59}'

@@ -55,8 +55,8 @@ fn simplified_table() -> Vec<u16> {
         characters.push('\n');
     }
     for (entry, line) in table.iter_mut().zip(converter.convert(&characters).lines()) {
-        let mut converted = line.chars();
-        if let (Some(simplified), None) = (converted.next(), converted.next())
+        let mut result = line.chars();
+        if let (Some(simplified), None) = (result.next(), result.next())
             && let Ok(code) = u16::try_from(u32::from(simplified))
         {
             *entry = code;

@@ -10,12 +10,16 @@ mod coverage;
 mod error;
 mod fold;
 mod function_words;
+mod fusion;
 mod scope;
 mod text;
+mod vectors;
 
 pub use analysis::{Analysis, TermKind};
 pub use coverage::QuestionTerms;
 pub use error::{Error, Result};
 pub use fold::{fold, fold_char};
+pub use fusion::fuse;
 pub use scope::{BaseScope, Scope, Selection, Source};
 pub use text::{Change, IndexedPassage, OpenedText, TextHealth, TextHit, TextIndex, TextResults};
+pub use vectors::{IndexedVector, OpenedVectors, VectorChange, VectorHit, VectorIndex};

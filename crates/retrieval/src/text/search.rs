@@ -24,7 +24,7 @@ const K1: f32 = 1.2;
 /// Influence of passage length.
 const B: f32 = 0.75;
 /// Size of the imagined collection that steadies the document frequencies of small bases.
-const BACKGROUND_FOR_RANKING: f64 = 100.0;
+const BACKGROUND_FOR_RANKING: f64 = 300.0;
 /// Remaining postings from which on it pays to find out which passages can still be among the best.
 const MANY_POSTINGS: u64 = 20_000;
 /// The score of a passage that must not be found.

@@ -1,7 +1,12 @@
 //! Tests of the indexes as a whole.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its own functions too")]
+#![expect(clippy::cast_precision_loss, reason = "shares of small counts")]
 
+mod quality;
 mod tenants;
 mod text_index;
+mod unicode;
+mod vector_index;
 
 use parlance_domain::Id;
 use parlance_domain::kind::{KnowledgeBaseId, OrganisationId};

@@ -174,18 +174,43 @@ fn a_scope_narrows_to_files_and_faq_entries() {
 }
 
 #[test]
-fn frequent_words_do_not_hide_the_best_passage_in_a_large_base() {
-    // Enough postings that searches stop collecting candidates early; compared with one document
-    // in which every term of the question occurs.
+fn passages_that_may_not_be_seen_do_not_crowd_out_those_that_may() {
     let directory = tempfile::tempdir().unwrap();
     let index = open(directory.path());
-    let mut changes: Vec<Change> =
-        (1..6000).map(|n| put(n + 10_000, 10, &format!("我們的服務時間說明第{n}條，服務時間以現場公告為準"))).collect();
-    changes.push(put(1, 11, "行動支付的服務時間說明"));
-    changes.push(put(2, 11, "行動支付"));
+    let mut changes: Vec<Change> = (1..100).map(|number| put(number, 10, "運費說明")).collect();
+    changes.push(put(500, 11, "關於運費與其他許多事項的一般說明"));
     index.apply(&changes, 1).unwrap();
-    let results = index.search("行動支付的服務時間說明公告現場為準第條我們", &whole(), 5).unwrap();
-    let best: Vec<_> = results.hits.iter().take(2).map(|hit| hit.passage).collect();
-    assert_eq!(best, [id(1), id(2)]);
-    assert_eq!(results.hits.len(), 5);
+    let files = Selection::Only([id(11)].into());
+    let scope =
+        Scope { organisation: organisation(), bases: vec![BaseScope { base: base(), files, faqs: Selection::All }] };
+    let results = index.search("運費說明", &scope, 1).unwrap();
+    assert_eq!(results.hits.len(), 1);
+    assert_eq!(results.hits[0].passage, id(500));
+}
+
+#[test]
+fn looking_up_only_candidates_finds_the_same_as_looking_at_all() {
+    // Enough postings that a search with a small limit stops collecting candidates early, which one
+    // with a limit above the number of passages never does.
+    let directory = tempfile::tempdir().unwrap();
+    let index = open(directory.path());
+    let places = ["臺北", "臺中", "高雄", "花蓮", "新竹", "嘉義", "澎湖"];
+    let changes: Vec<Change> = (1..9_000_u128)
+        .map(|number| {
+            let place = places[usize::try_from(number % 7).unwrap()];
+            let other = places[usize::try_from(number / 7 % 7).unwrap()];
+            let extra = "說明".repeat(usize::try_from(number % 5).unwrap());
+            put(number, 10, &format!("{place}與{other}分店的服務時間{extra}，第{}條以現場公告為準", number % 97))
+        })
+        .collect();
+    index.apply(&changes, 1).unwrap();
+    for question in ["花蓮分店的服務時間第13條公告", "澎湖與嘉義服務說明", "以現場為準的時間"]
+    {
+        let few = index.search(question, &whole(), 5).unwrap();
+        let all = index.search(question, &whole(), 10_000).unwrap();
+        assert_eq!(few.hits.len(), 5);
+        for (one, other) in few.hits.iter().zip(&all.hits) {
+            assert!((one.bm25 - other.bm25).abs() < 1e-3 * one.bm25, "{question}: {one:?} {other:?}");
+        }
+    }
 }
