@@ -350,8 +350,11 @@ fn estimated(draft: &Draft, text: &str) -> Usage {
 
 fn record(app: &App, turn: &Turn, draft: &Draft, text: &str, usage: Usage, error: Option<&str>) -> Record {
     let words = turn.question.content.chars().count() + text.chars().count();
-    let nodes: Vec<_> =
-        draft.sources.iter().map(|source| serde_json::json!({"id": source.node.id, "text": source.node.text})).collect();
+    let nodes: Vec<_> = draft
+        .sources
+        .iter()
+        .map(|source| serde_json::json!({"id": source.node.id, "text": source.node.text}))
+        .collect();
     let total = usage.input_tokens + usage.output_tokens;
     let tokens = serde_json::json!({
         "input": usage.input_tokens,

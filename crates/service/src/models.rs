@@ -140,7 +140,8 @@ impl Catalogue {
     pub fn new(factory: ModelFactory, configured: &[ConfiguredModel]) -> Result<Self, parlance_llm::Error> {
         let mut catalogue = Self { fixed: Vec::new(), factory, tenants: Mutex::default() };
         for model in configured {
-            let handle = catalogue.handle(model.role, &model.endpoint, &model.name, model.dimensions, model.sees_images)?;
+            let handle =
+                catalogue.handle(model.role, &model.endpoint, &model.name, model.dimensions, model.sees_images)?;
             catalogue.push(model.role, model.endpoint.kind.as_str(), &model.name, handle);
         }
         let extractive: Arc<dyn ChatModel> = Arc::new(Extractive::new(parlance_retrieval::fold_char));

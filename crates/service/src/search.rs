@@ -94,7 +94,10 @@ pub async fn search(
     } else {
         let mut lists = vec![by_words];
         lists.extend(similar.into_iter().map(|list| list.into_iter().map(|(id, _)| id).collect()));
-        { let slices: Vec<&[PassageId]> = lists.iter().map(Vec::as_slice).collect(); fuse(&slices).into_iter().map(|fused| fused.0).collect() }
+        {
+            let slices: Vec<&[PassageId]> = lists.iter().map(Vec::as_slice).collect();
+            fuse(&slices).into_iter().map(|fused| fused.0).collect()
+        }
     };
 
     let reranks = bases.iter().any(|base| base.enable_rerank);
@@ -191,7 +194,9 @@ async fn by_meaning(
     for (model_id, base_ids) in by_model {
         match by_one_model(app, tenant, model_id, &base_ids, question, proposals).await {
             Ok(list) => lists.push(list),
-            Err(error) => tracing::warn!(%error, model = %model_id, "searching by meaning failed; words alone are used"),
+            Err(error) => {
+                tracing::warn!(%error, model = %model_id, "searching by meaning failed; words alone are used")
+            }
         }
     }
     lists
@@ -227,10 +232,8 @@ async fn with_neighbours(
     bases: &[KnowledgeBase],
     candidates: Vec<Candidate>,
 ) -> Result<Vec<Found>> {
-    let windows: HashMap<KnowledgeBaseId, usize> = bases
-        .iter()
-        .map(|base| (base.id, usize::try_from(base.sentence_window_size).unwrap_or_default()))
-        .collect();
+    let windows: HashMap<KnowledgeBaseId, usize> =
+        bases.iter().map(|base| (base.id, usize::try_from(base.sentence_window_size).unwrap_or_default())).collect();
     let window = |passage: &Passage| windows.get(&passage.knowledge_base_id).copied().unwrap_or_default();
     let passages: Vec<Passage> = candidates
         .iter()
@@ -253,7 +256,10 @@ async fn with_neighbours(
             let (before, after) = if sentences == 0 {
                 (String::new(), String::new())
             } else {
-                (last_sentences(at(passage.ordinal - 1), sentences), first_sentences(at(passage.ordinal + 1), sentences))
+                (
+                    last_sentences(at(passage.ordinal - 1), sentences),
+                    first_sentences(at(passage.ordinal + 1), sentences),
+                )
             };
             Found { passage, score, before, after }
         })

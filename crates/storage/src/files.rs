@@ -241,13 +241,11 @@ pub async fn set_embedding_model(
 ) -> Result<bool> {
     execute!(
         tx,
-        sqlx::query(
-            "UPDATE files SET embedding_model_id = $4 WHERE org_id = $1 AND id = $2 AND next_generation = $3"
-        )
-        .bind(tenant.organisation())
-        .bind(id)
-        .bind(generation)
-        .bind(model)
+        sqlx::query("UPDATE files SET embedding_model_id = $4 WHERE org_id = $1 AND id = $2 AND next_generation = $3")
+            .bind(tenant.organisation())
+            .bind(id)
+            .bind(generation)
+            .bind(model)
     )
     .map(|changed| changed > 0)
 }

@@ -46,6 +46,14 @@ pub async fn by_key(tx: &mut Tx, tenant: Tenant, blob_key: &str) -> Result<Optio
     .map_err(fault)
 }
 
+/// The organisation's upload with this id.
+pub async fn by_id(tx: &mut Tx, tenant: Tenant, id: UploadId) -> Result<Option<Upload>> {
+    on_tx!(tx, db => sqlx::query_as(
+        "SELECT id, blob_key, filename, size, created_at FROM uploads WHERE org_id = $1 AND id = $2")
+        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+    .map_err(fault)
+}
+
 /// Notes that something refers to the upload, so that it is kept.
 pub async fn mark_used(tx: &mut Tx, tenant: Tenant, blob_key: &str, now: Timestamp) -> Result<()> {
     execute!(
@@ -60,12 +68,16 @@ pub async fn mark_used(tx: &mut Tx, tenant: Tenant, blob_key: &str, now: Timesta
 
 /// Lets an upload go once nothing shows its bytes any more; the sweeper removes them soon.
 pub async fn release(tx: &mut Tx, tenant: Tenant, blob_key: &str) -> Result<()> {
-    execute!(tx, sqlx::query(
-        "UPDATE uploads SET used_at = NULL, created_at = 0 WHERE org_id = $1 AND blob_key = $2 \
+    execute!(
+        tx,
+        sqlx::query(
+            "UPDATE uploads SET used_at = NULL, created_at = 0 WHERE org_id = $1 AND blob_key = $2 \
          AND NOT EXISTS (SELECT 1 FROM files WHERE org_id = $1 AND blob_key = $2) \
-         AND NOT EXISTS (SELECT 1 FROM attachments WHERE org_id = $1 AND blob_key = $2)")
+         AND NOT EXISTS (SELECT 1 FROM attachments WHERE org_id = $1 AND blob_key = $2)"
+        )
         .bind(tenant.organisation())
-        .bind(blob_key))
+        .bind(blob_key)
+    )
     .map(drop)
 }
 

@@ -1,0 +1,181 @@
+//! Attachments of messages: kept, listed, read as text or as a picture.
+
+use bytes::Bytes;
+use parlance_domain::kind::{AttachmentId, ConversationId};
+use parlance_domain::{Error, Result, Tenant};
+use parlance_ingestion::{ParseEvent, ParseOptions};
+use parlance_llm::Image;
+use parlance_storage::attachments::{self, Attachment};
+use parlance_storage::uploads::Upload;
+use parlance_storage::{Listing, Page, conversations, uploads};
+use tokio::sync::mpsc;
+
+use crate::App;
+
+/// Bytes of a picture that is handed to a model.
+const MAX_IMAGE_BYTES: u64 = 20 << 20;
+
+/// An attachment of an upload that a request names.
+pub async fn create(
+    app: &App,
+    tenant: Tenant,
+    file: &str,
+    filename: Option<&str>,
+    kind: Option<&str>,
+    conversation: Option<ConversationId>,
+) -> Result<Attachment> {
+    let upload = {
+        let mut tx = app.db.read(tenant).await?;
+        crate::uploads::resolve(app, &mut tx, tenant, file).await?
+    };
+    let upload = upload.ok_or_else(|| {
+        Error::field("file", "No such upload: use the key of a finished upload, or one of our own file links.")
+    })?;
+    attach(app, tenant, &upload, filename, kind, conversation).await
+}
+
+/// Makes an attachment of a finished upload.
+pub async fn attach(
+    app: &App,
+    tenant: Tenant,
+    upload: &Upload,
+    filename: Option<&str>,
+    kind: Option<&str>,
+    conversation: Option<ConversationId>,
+) -> Result<Attachment> {
+    let filename = filename.and_then(crate::uploads::clean_filename).unwrap_or_else(|| upload.filename.clone());
+    let media_type = media_type(&filename);
+    let attachment = Attachment {
+        id: app.new_id(),
+        conversation_id: conversation,
+        kind: kind_of(kind, media_type).to_owned(),
+        media_type: media_type.to_owned(),
+        filename,
+        size: upload.size,
+        blob_key: upload.blob_key.clone(),
+        created_at: app.now(),
+    };
+    let row = attachment.clone();
+    app.db
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                if let Some(conversation) = row.conversation_id
+                    && !conversations::exists(tx, tenant, conversation).await?
+                {
+                    return Err(Error::NotFound("conversation"));
+                }
+                uploads::mark_used(tx, tenant, &row.blob_key, row.created_at).await?;
+                attachments::insert(tx, tenant, &row).await
+            })
+        })
+        .await?;
+    Ok(attachment)
+}
+
+/// One attachment.
+pub async fn get(app: &App, tenant: Tenant, id: AttachmentId) -> Result<Attachment> {
+    let mut tx = app.db.read(tenant).await?;
+    attachments::get(&mut tx, tenant, id).await?.ok_or(Error::NotFound("attachment"))
+}
+
+/// A page of attachments.
+pub async fn list(app: &App, tenant: Tenant, page: Page) -> Result<Listing<Attachment>> {
+    let mut tx = app.db.read(tenant).await?;
+    attachments::list(&mut tx, tenant, page).await
+}
+
+/// Removes an attachment. Messages that it went with keep its name.
+pub async fn delete(app: &App, tenant: Tenant, id: AttachmentId) -> Result<()> {
+    app.db
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                let key = attachments::delete(tx, tenant, id).await?.ok_or(Error::NotFound("attachment"))?;
+                uploads::release(tx, tenant, &key).await
+            })
+        })
+        .await
+}
+
+/// The kind that was asked for, or the one that fits the media type.
+fn kind_of(asked: Option<&str>, media_type: &str) -> &'static str {
+    let known = ["image", "video", "audio", "sticker"];
+    if let Some(kind) = asked.and_then(|asked| known.into_iter().find(|known| *known == asked)) {
+        return kind;
+    }
+    // `other`, `file` and anything unknown leave the decision to the file itself.
+    known[..3].iter().find(|kind| media_type.starts_with(**kind)).copied().unwrap_or("other")
+}
+
+/// Media type by extension. Ours, because it decides what a browser may do with the file.
+pub fn media_type(filename: &str) -> &'static str {
+    match crate::uploads::extension(filename).as_str() {
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "mp3" => "audio/mpeg",
+        "wav" => "audio/wav",
+        "m4a" => "audio/mp4",
+        "ogg" => "audio/ogg",
+        "webm" => "video/webm",
+        "mp4" => "video/mp4",
+        "pdf" => "application/pdf",
+        "txt" | "md" => "text/plain; charset=utf-8",
+        "csv" => "text/csv; charset=utf-8",
+        "json" | "jsonl" => "application/json",
+        "docx" => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "xlsx" => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "pptx" => "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+        _ => "application/octet-stream",
+    }
+}
+
+/// The picture of an attachment. `None` when its bytes are gone or too many for a model.
+pub(crate) async fn image(app: &App, attachment: &Attachment) -> Option<Image> {
+    if u64::try_from(attachment.size).ok()? > MAX_IMAGE_BYTES {
+        return None;
+    }
+    let bytes = app.blobs.read(&attachment.blob_key, MAX_IMAGE_BYTES).await.ok()??;
+    Some(Image { media_type: attachment.media_type.clone(), bytes: Bytes::from(bytes) })
+}
+
+/// The beginning of a document's text, or why there is none.
+pub(crate) async fn text(app: &App, attachment: &Attachment) -> Result<String, String> {
+    let limit = app.settings.attachment_characters;
+    let gone = "the file could not be opened";
+    let file = app.blobs.open_file(&attachment.blob_key).await.map_err(|error| {
+        tracing::error!(%error, attachment = %attachment.id, "an attachment could not be opened");
+        gone.to_owned()
+    })?;
+    let file = file.ok_or_else(|| gone.to_owned())?.into_std().await;
+    let (sender, mut events) = mpsc::channel(4);
+    let options = ParseOptions { tesseract: app.settings.tesseract.clone(), ..ParseOptions::default() };
+    let gather = async {
+        let mut text = String::new();
+        let mut characters = 0;
+        while let Some(event) = events.recv().await {
+            if let ParseEvent::Passages(passages) = event {
+                for passage in passages {
+                    characters += passage.text.chars().count() + 1;
+                    if characters > limit {
+                        text.push('…');
+                        return text;
+                    }
+                    text.push_str(&passage.text);
+                    text.push('\n');
+                }
+            }
+        }
+        text
+    };
+    // Dropping the parse, when there is text enough, ends its child.
+    let parse = app.parser.parse(file, &attachment.filename, &options, sender);
+    tokio::pin!(parse, gather);
+    tokio::select! {
+        text = &mut gather => Ok(text),
+        parsed = &mut parse => match parsed {
+            Ok(_) => Ok(gather.await),
+            Err(error) => Err(error.reason),
+        },
+    }
+}

@@ -1,0 +1,290 @@
+//! Assistants.
+
+use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId, WebChatId};
+use parlance_domain::{Error, FieldErrors, Result, Tenant, Timestamp};
+use parlance_retrieval::fold;
+use parlance_storage::chatbots::{self, Chatbot, Filter};
+use parlance_storage::inboxes::{self, Inbox};
+use parlance_storage::web_chats::{self, WebChat};
+use parlance_storage::{Listing, Page, Tx, knowledge_bases};
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::models::{ModelEntry, ModelRole};
+use crate::{App, Warnings};
+
+/// Characters of a name.
+const MAX_NAME: usize = 255;
+/// Characters of a webhook address.
+const MAX_URL: usize = 511;
+/// Characters of instructions.
+const MAX_INSTRUCTIONS: usize = 100_000;
+/// Passages per question at most.
+const MAX_CHUNKS: i64 = 200;
+const REPLY_MODES: [&str; 6] = ["normal", "template", "hybrid", "workflow", "agent", "text_to_sql"];
+
+/// What is asked of an assistant; `None` leaves a value as it is, or takes the default of a new one.
+#[derive(Clone, Debug, Default)]
+pub struct ChatbotDraft {
+    /// See [`Chatbot`].
+    pub name: Option<String>,
+    /// `Some(None)` takes the default.
+    pub model: Option<Option<ModelId>>,
+    /// See [`Chatbot`].
+    pub instructions: Option<String>,
+    /// `Some(None)` takes the bases' own number.
+    pub retrieved_chunks: Option<Option<i64>>,
+    /// `Some(None)` clears it.
+    pub webhook_url: Option<Option<String>>,
+    /// See [`Chatbot`].
+    pub reply_mode: Option<String>,
+    /// See [`Chatbot`].
+    pub enable_evaluation: Option<bool>,
+    /// The bases it answers from.
+    pub knowledge_bases: Option<Vec<KnowledgeBaseId>>,
+    /// Fields that are kept and returned, by their names in the API.
+    pub settings: Map<String, Value>,
+}
+
+/// An assistant with what is shown of it.
+#[derive(Clone, Debug)]
+pub struct ChatbotView {
+    /// The assistant.
+    pub chatbot: Chatbot,
+    /// The model that answers.
+    pub model: ModelEntry,
+    /// Its bases.
+    pub knowledge_bases: Vec<(KnowledgeBaseId, String)>,
+    /// The hidden web chat of API keys.
+    pub api_web_chat: Option<WebChatId>,
+}
+
+/// One assistant.
+pub async fn get(app: &App, tenant: Tenant, id: ChatbotId) -> Result<ChatbotView> {
+    let (chatbot, bases, web_chat) = {
+        let mut tx = app.db.read(tenant).await?;
+        let chatbot = chatbots::get(&mut tx, tenant, id).await?.ok_or(Error::NotFound("chatbot"))?;
+        let bases = chatbots::knowledge_bases(&mut tx, tenant, id).await?;
+        (chatbot, bases, web_chats::of_api(&mut tx, tenant, id).await?)
+    };
+    let model = app.catalogue.chat(app, tenant, chatbot.model_id).await?.entry;
+    Ok(ChatbotView { chatbot, model, knowledge_bases: bases, api_web_chat: web_chat.map(|web_chat| web_chat.id) })
+}
+
+/// A page of assistants.
+pub async fn list(app: &App, tenant: Tenant, filter: &Filter, page: Page) -> Result<Listing<ChatbotView>> {
+    let (listing, web_chats) = {
+        let mut tx = app.db.read(tenant).await?;
+        let listing = chatbots::list(&mut tx, tenant, filter, page).await?;
+        (listing, web_chats::of_api_by_chatbot(&mut tx, tenant).await?)
+    };
+    let mut rows = Vec::with_capacity(listing.rows.len());
+    for chatbot in listing.rows {
+        let model = app.catalogue.chat(app, tenant, chatbot.model_id).await?.entry;
+        let api_web_chat = web_chats.iter().find(|(id, _)| *id == chatbot.id).map(|(_, web_chat)| *web_chat);
+        rows.push(ChatbotView { chatbot, model, knowledge_bases: Vec::new(), api_web_chat });
+    }
+    Ok(Listing { rows, total: listing.total })
+}
+
+/// Adds an assistant with its hidden web chat and inbox.
+pub async fn create(app: &App, tenant: Tenant, draft: ChatbotDraft) -> Result<(ChatbotView, Warnings)> {
+    if draft.name.is_none() {
+        return Err(Error::field("name", "This field is required."));
+    }
+    let mut chatbot = blank(app);
+    let warnings = apply(app, tenant, &mut chatbot, &draft).await?;
+    let id = insert(app, tenant, chatbot, draft.knowledge_bases.unwrap_or_default()).await?;
+    Ok((get(app, tenant, id).await?, warnings))
+}
+
+fn blank(app: &App) -> Chatbot {
+    let now = app.now();
+    Chatbot {
+        id: app.new_id(),
+        name: String::new(),
+        name_folded: String::new(),
+        model_id: None,
+        instructions: String::new(),
+        retrieved_chunks: None,
+        webhook_url: None,
+        reply_mode: "normal".to_owned(),
+        enable_evaluation: false,
+        settings: "{}".to_owned(),
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+async fn insert(app: &App, tenant: Tenant, chatbot: Chatbot, bases: Vec<KnowledgeBaseId>) -> Result<ChatbotId> {
+    let id = chatbot.id;
+    let writer = app.clone();
+    app.db
+        .write(tenant, move |tx| Box::pin(async move { insert_in(tx, &writer, tenant, &chatbot, &bases).await }))
+        .await?;
+    Ok(id)
+}
+
+/// Adds an assistant with what belongs to it, in the caller's transaction.
+pub(crate) async fn insert_in(
+    tx: &mut Tx,
+    app: &App,
+    tenant: Tenant,
+    chatbot: &Chatbot,
+    bases: &[KnowledgeBaseId],
+) -> Result<()> {
+    chatbots::insert(tx, tenant, chatbot).await?;
+    set_knowledge_bases(tx, tenant, chatbot.id, bases).await?;
+    insert_web_chat(tx, app, tenant, chatbot, "api").await.map(drop)
+}
+
+/// Adds a web chat of an assistant with its inbox.
+pub(crate) async fn insert_web_chat(
+    tx: &mut Tx,
+    app: &App,
+    tenant: Tenant,
+    chatbot: &Chatbot,
+    access_type: &str,
+) -> Result<WebChatId> {
+    let now: Timestamp = app.now();
+    let web_chat = WebChat {
+        id: app.new_id(),
+        chatbot_id: chatbot.id,
+        name: chatbot.name.clone(),
+        access_type: access_type.to_owned(),
+        settings: "{}".to_owned(),
+        created_at: now,
+        updated_at: now,
+    };
+    web_chats::insert(tx, tenant, &web_chat).await?;
+    let inbox = Inbox {
+        id: app.new_id(),
+        name: chatbot.name.clone(),
+        channel_type: "web".to_owned(),
+        web_chat_id: Some(web_chat.id),
+        chatbot_id: Some(chatbot.id),
+        created_at: now,
+        updated_at: now,
+    };
+    inboxes::insert(tx, tenant, &inbox).await?;
+    Ok(web_chat.id)
+}
+
+/// Changes an assistant.
+pub async fn update(app: &App, tenant: Tenant, id: ChatbotId, draft: ChatbotDraft) -> Result<(ChatbotView, Warnings)> {
+    let mut chatbot = {
+        let mut tx = app.db.read(tenant).await?;
+        chatbots::get(&mut tx, tenant, id).await?.ok_or(Error::NotFound("chatbot"))?
+    };
+    let warnings = apply(app, tenant, &mut chatbot, &draft).await?;
+    chatbot.updated_at = app.now();
+    app.db
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                chatbots::update(tx, tenant, &chatbot).await?;
+                match draft.knowledge_bases {
+                    Some(bases) => set_knowledge_bases(tx, tenant, id, &bases).await,
+                    None => Ok(()),
+                }
+            })
+        })
+        .await?;
+    Ok((get(app, tenant, id).await?, warnings))
+}
+
+/// Removes an assistant. Its conversations and records stay.
+pub async fn delete(app: &App, tenant: Tenant, id: ChatbotId) -> Result<()> {
+    let deleted =
+        app.db.write(tenant, move |tx| Box::pin(async move { chatbots::delete(tx, tenant, id).await })).await?;
+    if deleted { Ok(()) } else { Err(Error::NotFound("chatbot")) }
+}
+
+/// Copies an assistant with its settings and bases, under a name that says so.
+pub async fn duplicate(app: &App, tenant: Tenant, id: ChatbotId) -> Result<ChatbotView> {
+    let (mut chatbot, bases) = {
+        let mut tx = app.db.read(tenant).await?;
+        let chatbot = chatbots::get(&mut tx, tenant, id).await?.ok_or(Error::NotFound("chatbot"))?;
+        let bases = chatbots::knowledge_bases(&mut tx, tenant, id).await?;
+        (chatbot, bases.into_iter().map(|(base, _)| base).collect())
+    };
+    let now = app.now();
+    chatbot.id = app.new_id();
+    let suffix = " (copy)";
+    chatbot.name = chatbot.name.chars().take(MAX_NAME - suffix.len()).collect::<String>() + suffix;
+    chatbot.name_folded = fold(&chatbot.name);
+    chatbot.created_at = now;
+    chatbot.updated_at = now;
+    let copy = insert(app, tenant, chatbot, bases).await?;
+    get(app, tenant, copy).await
+}
+
+async fn set_knowledge_bases(tx: &mut Tx, tenant: Tenant, id: ChatbotId, bases: &[KnowledgeBaseId]) -> Result<()> {
+    let mut errors = FieldErrors::default();
+    for (position, base) in bases.iter().enumerate() {
+        if knowledge_bases::get(tx, tenant, *base).await?.is_none() {
+            errors.add(format!("knowledgeBases.{position}.id"), "No knowledge base has this id.");
+        }
+    }
+    errors.finish()?;
+    chatbots::set_knowledge_bases(tx, tenant, id, bases).await
+}
+
+/// Checks a name.
+pub(crate) fn check_name(errors: &mut FieldErrors, name: &str) {
+    if name.trim().is_empty() {
+        errors.add("name", "This field may not be blank.");
+    } else if name.trim().chars().count() > MAX_NAME {
+        errors.add("name", format!("Ensure this field has no more than {MAX_NAME} characters."));
+    }
+}
+
+async fn apply(app: &App, tenant: Tenant, chatbot: &mut Chatbot, draft: &ChatbotDraft) -> Result<Warnings> {
+    let mut errors = FieldErrors::default();
+    let mut warnings = Warnings::default();
+    if let Some(name) = &draft.name {
+        check_name(&mut errors, name);
+        name.trim().clone_into(&mut chatbot.name);
+        chatbot.name_folded = fold(&chatbot.name);
+    }
+    if let Some(instructions) = &draft.instructions {
+        if instructions.chars().count() > MAX_INSTRUCTIONS {
+            errors.add("instructions", format!("Ensure this field has no more than {MAX_INSTRUCTIONS} characters."));
+        }
+        chatbot.instructions.clone_from(instructions);
+    }
+    if let Some(chunks) = draft.retrieved_chunks {
+        if chunks.is_some_and(|chunks| !(1..=MAX_CHUNKS).contains(&chunks)) {
+            errors.add("numberOfRetrievedChunks", format!("Ensure this value is between 1 and {MAX_CHUNKS}."));
+        }
+        chatbot.retrieved_chunks = chunks;
+    }
+    if let Some(webhook_url) = &draft.webhook_url {
+        let address = webhook_url.as_deref().map(str::trim).filter(|address| !address.is_empty());
+        let is_web = |address: &str| Url::parse(address).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+        if address.is_some_and(|address| !is_web(address) || address.chars().count() > MAX_URL) {
+            errors.add("webhookUrl", "Enter a valid URL.");
+        }
+        chatbot.webhook_url = address.map(str::to_owned);
+    }
+    if let Some(reply_mode) = &draft.reply_mode {
+        if !REPLY_MODES.contains(&reply_mode.as_str()) {
+            errors.add("replyMode", format!("\"{reply_mode}\" is not a valid choice."));
+        }
+        chatbot.reply_mode.clone_from(reply_mode);
+    }
+    errors.finish()?;
+    chatbot.enable_evaluation = draft.enable_evaluation.unwrap_or(chatbot.enable_evaluation);
+    if let Some(model) = draft.model {
+        chatbot.model_id = match model {
+            Some(_) => crate::knowledge_bases::pick(app, tenant, ModelRole::Chat, model, &mut warnings).await?,
+            // Without a choice the assistant follows the default, whatever that becomes.
+            None => None,
+        };
+    }
+    if !draft.settings.is_empty() {
+        let mut settings: Map<String, Value> = serde_json::from_str(&chatbot.settings).unwrap_or_default();
+        settings.extend(draft.settings.clone());
+        chatbot.settings = Value::Object(settings).to_string();
+    }
+    Ok(warnings)
+}

@@ -1,0 +1,257 @@
+//! Knowledge bases.
+
+use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId};
+use parlance_domain::{Error, FieldErrors, Result, Tenant};
+use parlance_retrieval::fold;
+use parlance_storage::knowledge_bases::{self, Filter, KnowledgeBase};
+use parlance_storage::{Listing, Page, Tx, chatbots, files};
+
+use crate::models::ModelRole;
+use crate::search::{SearchResult, search};
+use crate::{App, Warnings};
+
+/// Passages per question at most.
+const MAX_CHUNKS: i64 = 200;
+/// Neighbouring sentences at most.
+const MAX_WINDOW: i64 = 20;
+
+/// What is asked of a base; `None` leaves a value as it is, or takes the default of a new base.
+#[derive(Clone, Debug, Default)]
+pub struct KnowledgeBaseDraft {
+    /// See [`KnowledgeBase`].
+    pub name: Option<String>,
+    /// See [`KnowledgeBase`].
+    pub description: Option<String>,
+    /// `Some(None)` takes the default.
+    pub embedding_model: Option<Option<ModelId>>,
+    /// `Some(None)` takes the default.
+    pub reranker_model: Option<Option<ModelId>>,
+    /// See [`KnowledgeBase`].
+    pub retrieved_chunks: Option<i64>,
+    /// See [`KnowledgeBase`].
+    pub sentence_window_size: Option<i64>,
+    /// See [`KnowledgeBase`].
+    pub enable_hyde: Option<bool>,
+    /// See [`KnowledgeBase`].
+    pub similarity_cutoff: Option<f64>,
+    /// See [`KnowledgeBase`].
+    pub enable_rerank: Option<bool>,
+    /// The assistants that answer from it.
+    pub chatbots: Option<Vec<ChatbotId>>,
+}
+
+/// A base with what is shown of it.
+#[derive(Clone, Debug)]
+pub struct KnowledgeBaseView {
+    /// The base.
+    pub base: KnowledgeBase,
+    /// How many files it holds.
+    pub files_count: u64,
+    /// The assistants that answer from it.
+    pub chatbots: Vec<(ChatbotId, String)>,
+}
+
+/// One base.
+pub async fn get(app: &App, tenant: Tenant, id: KnowledgeBaseId) -> Result<KnowledgeBaseView> {
+    let mut tx = app.db.read(tenant).await?;
+    let base = knowledge_bases::get(&mut tx, tenant, id).await?.ok_or(Error::NotFound("knowledge base"))?;
+    view(&mut tx, tenant, base).await
+}
+
+async fn view(tx: &mut Tx, tenant: Tenant, base: KnowledgeBase) -> Result<KnowledgeBaseView> {
+    let files_count = knowledge_bases::files_count(tx, tenant, base.id).await?;
+    let chatbots = knowledge_bases::chatbots(tx, tenant, base.id).await?;
+    Ok(KnowledgeBaseView { base, files_count, chatbots })
+}
+
+/// A page of bases.
+pub async fn list(app: &App, tenant: Tenant, filter: &Filter, page: Page) -> Result<Listing<KnowledgeBaseView>> {
+    let mut tx = app.db.read(tenant).await?;
+    let listing = knowledge_bases::list(&mut tx, tenant, filter, page).await?;
+    let mut rows = Vec::with_capacity(listing.rows.len());
+    for base in listing.rows {
+        rows.push(view(&mut tx, tenant, base).await?);
+    }
+    Ok(Listing { rows, total: listing.total })
+}
+
+/// Adds a base.
+pub async fn create(app: &App, tenant: Tenant, draft: KnowledgeBaseDraft) -> Result<(KnowledgeBaseView, Warnings)> {
+    let now = app.now();
+    let mut base = KnowledgeBase {
+        id: app.new_id(),
+        name: String::new(),
+        name_folded: String::new(),
+        description: String::new(),
+        embedding_model_id: None,
+        reranker_model_id: None,
+        retrieved_chunks: 12,
+        sentence_window_size: 2,
+        enable_hyde: false,
+        similarity_cutoff: 0.0,
+        enable_rerank: true,
+        created_at: now,
+        updated_at: now,
+    };
+    if draft.name.is_none() {
+        return Err(Error::field("name", "This field is required."));
+    }
+    let mut draft = draft;
+    draft.embedding_model.get_or_insert(None);
+    draft.reranker_model.get_or_insert(None);
+    let warnings = apply(app, tenant, &mut base, &draft).await?;
+    let row = base.clone();
+    let view = app
+        .db
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                knowledge_bases::insert(tx, tenant, &row).await?;
+                set_chatbots(tx, tenant, row.id, draft.chatbots).await?;
+                view(tx, tenant, row).await
+            })
+        })
+        .await?;
+    Ok((view, warnings))
+}
+
+/// Changes a base. Another embedding model means that every file's vectors are made anew, while
+/// what is there goes on being found.
+pub async fn update(
+    app: &App,
+    tenant: Tenant,
+    id: KnowledgeBaseId,
+    draft: KnowledgeBaseDraft,
+) -> Result<(KnowledgeBaseView, Warnings)> {
+    let mut base = get(app, tenant, id).await?.base;
+    let model_before = base.embedding_model_id;
+    let warnings = apply(app, tenant, &mut base, &draft).await?;
+    base.updated_at = app.now();
+    let re_embed = base.embedding_model_id != model_before;
+    let row = base.clone();
+    let writer = app.clone();
+    let view = app
+        .db
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                knowledge_bases::update(tx, tenant, &row).await?;
+                set_chatbots(tx, tenant, id, draft.chatbots).await?;
+                if re_embed {
+                    for (file, _) in files::blobs_of_base(tx, tenant, id).await? {
+                        crate::files::begin(tx, &writer, tenant, id, file).await?;
+                    }
+                }
+                view(tx, tenant, row).await
+            })
+        })
+        .await?;
+    if re_embed {
+        app.job_bell.notify_one();
+    }
+    Ok((view, warnings))
+}
+
+/// Removes a base with all of its files.
+pub async fn delete(app: &App, tenant: Tenant, id: KnowledgeBaseId) -> Result<()> {
+    let writer = app.clone();
+    app.db
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                for (file, _) in files::blobs_of_base(tx, tenant, id).await? {
+                    crate::files::delete_one(tx, &writer, tenant, file).await?;
+                }
+                let deleted = knowledge_bases::delete(tx, tenant, id).await?;
+                if deleted { Ok(()) } else { Err(Error::NotFound("knowledge base")) }
+            })
+        })
+        .await?;
+    app.index_bell.notify_one();
+    Ok(())
+}
+
+/// Searches one base.
+pub async fn find(
+    app: &App,
+    tenant: Tenant,
+    id: KnowledgeBaseId,
+    query: &str,
+    limit: Option<usize>,
+) -> Result<SearchResult> {
+    let base = {
+        let mut tx = app.db.read(tenant).await?;
+        knowledge_bases::get(&mut tx, tenant, id).await?.ok_or(Error::NotFound("knowledge base"))?
+    };
+    search(app, tenant, &[base], query, limit).await
+}
+
+async fn set_chatbots(
+    tx: &mut Tx,
+    tenant: Tenant,
+    id: KnowledgeBaseId,
+    chatbot_ids: Option<Vec<ChatbotId>>,
+) -> Result<()> {
+    let Some(chatbot_ids) = chatbot_ids else { return Ok(()) };
+    let mut errors = FieldErrors::default();
+    for (position, chatbot) in chatbot_ids.iter().enumerate() {
+        if chatbots::get(tx, tenant, *chatbot).await?.is_none() {
+            errors.add(format!("chatbots.{position}.id"), "No chatbot has this id.");
+        }
+    }
+    errors.finish()?;
+    knowledge_bases::set_chatbots(tx, tenant, id, &chatbot_ids).await
+}
+
+async fn apply(app: &App, tenant: Tenant, base: &mut KnowledgeBase, draft: &KnowledgeBaseDraft) -> Result<Warnings> {
+    let mut errors = FieldErrors::default();
+    let mut warnings = Warnings::default();
+    if let Some(name) = &draft.name {
+        crate::chatbots::check_name(&mut errors, name);
+        name.trim().clone_into(&mut base.name);
+        base.name_folded = fold(&base.name);
+    }
+    if let Some(description) = &draft.description {
+        base.description.clone_from(description);
+    }
+    let mut within = |field: &str, value: Option<i64>, target: &mut i64, (least, most): (i64, i64)| match value {
+        Some(value) if value < least => {
+            errors.add(field, format!("Ensure this value is greater than or equal to {least}."));
+        }
+        Some(value) if value > most => errors.add(field, format!("Ensure this value is less than or equal to {most}.")),
+        Some(value) => *target = value,
+        None => {}
+    };
+    within("numberOfRetrievedChunks", draft.retrieved_chunks, &mut base.retrieved_chunks, (1, MAX_CHUNKS));
+    within("sentenceWindowSize", draft.sentence_window_size, &mut base.sentence_window_size, (0, MAX_WINDOW));
+    if let Some(cutoff) = draft.similarity_cutoff {
+        if (0.0..=1.0).contains(&cutoff) {
+            base.similarity_cutoff = cutoff;
+        } else {
+            errors.add("similarityCutoff", "Ensure this value is between 0 and 1.");
+        }
+    }
+    errors.finish()?;
+    base.enable_hyde = draft.enable_hyde.unwrap_or(base.enable_hyde);
+    base.enable_rerank = draft.enable_rerank.unwrap_or(base.enable_rerank);
+    if let Some(model) = draft.embedding_model {
+        base.embedding_model_id = pick(app, tenant, ModelRole::Embedding, model, &mut warnings).await?;
+    }
+    if let Some(model) = draft.reranker_model {
+        base.reranker_model_id = pick(app, tenant, ModelRole::Rerank, model, &mut warnings).await?;
+    }
+    Ok(warnings)
+}
+
+/// The model a write means: unknown ones fall back to the default with a remark (D31).
+pub(crate) async fn pick(
+    app: &App,
+    tenant: Tenant,
+    role: ModelRole,
+    id: Option<ModelId>,
+    warnings: &mut Warnings,
+) -> Result<Option<ModelId>> {
+    let found = app.catalogue.entry(app, tenant, role, id).await?;
+    if id.is_some() && !found.as_ref().is_some_and(|(_, exact)| *exact) {
+        let instead = found.as_ref().map_or("none is configured", |(entry, _)| entry.name.as_str());
+        warnings.add(format!("Unknown {} model; the default is used ({instead}).", role.name()));
+    }
+    Ok(found.map(|(entry, _)| entry.id))
+}

@@ -1,0 +1,262 @@
+//! Presigned form upload: the client asks for a form, posts the bytes to it without credentials,
+//! and names the form's key where it wants to use them.
+//!
+//! The form carries its own permission: a policy (organisation, key, largest size, end of its time)
+//! and an HMAC over it. The field names are those of an S3 form, six of them, because clients send
+//! back exactly these.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use parlance_domain::kind::{OrganisationId, Upload as UploadKind, UploadId};
+use parlance_domain::{Error, Id, Result, Tenant, Timestamp};
+use parlance_storage::blobs::Incoming;
+use parlance_storage::uploads::{self, Upload};
+use parlance_storage::{Scope, Tx};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use crate::App;
+
+/// Characters of a file name.
+const MAX_FILENAME: usize = 255;
+/// Uploads that nothing refers to are removed after this.
+const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// What a client wants to upload.
+#[derive(Clone, Debug)]
+pub struct UploadRequest {
+    /// Its name.
+    pub filename: String,
+    /// What it is for: `attachment`, `chatbot-file`, `batch-qa`, ...
+    pub model_name: String,
+    /// Bytes.
+    pub file_size: u64,
+}
+
+/// The form to post.
+#[derive(Clone, Debug, Serialize)]
+pub struct UploadForm {
+    /// Storage key, by which the bytes are named afterwards.
+    pub key: String,
+    /// Always `AWS4-HMAC-SHA256`, as clients expect.
+    #[serde(rename = "x-amz-algorithm")]
+    pub algorithm: &'static str,
+    /// Scope of the signature.
+    #[serde(rename = "x-amz-credential")]
+    pub credential: String,
+    /// When it was made.
+    #[serde(rename = "x-amz-date")]
+    pub date: String,
+    /// Base64 of the policy.
+    pub policy: String,
+    /// Signature of the policy.
+    #[serde(rename = "x-amz-signature")]
+    pub signature: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Policy {
+    organisation: OrganisationId,
+    key: String,
+    filename: String,
+    max_bytes: u64,
+    expires: i64,
+}
+
+/// An upload that is allowed and is being received.
+#[derive(Debug)]
+pub struct Receiving {
+    policy: Policy,
+    incoming: Incoming,
+}
+
+/// Makes the form for an upload.
+pub fn presign(app: &App, tenant: Tenant, request: &UploadRequest) -> Result<UploadForm> {
+    let now = app.now();
+    let filename = clean_filename(&request.filename).ok_or_else(|| Error::field("filename", "Enter a file name."))?;
+    if request.file_size > app.settings.max_upload_bytes {
+        return Err(Error::TooLarge { limit: app.settings.max_upload_bytes });
+    }
+    let key = new_key(app, &request.model_name, &filename);
+    let policy = Policy {
+        organisation: tenant.organisation(),
+        key: key.clone(),
+        filename,
+        max_bytes: app.settings.max_upload_bytes,
+        expires: now.plus(app.settings.upload_valid_for).millis(),
+    };
+    let policy = serde_json::to_vec(&policy).map_err(|error| Error::internal("making an upload form", error))?;
+    let policy = STANDARD.encode(policy);
+    let moment = OffsetDateTime::from_unix_timestamp(now.millis() / 1000)
+        .map_err(|error| Error::internal("making an upload form", error))?;
+    let format = |format: &[time::format_description::BorrowedFormatItem<'_>]| {
+        moment.format(format).map_err(|error| Error::internal("making an upload form", error))
+    };
+    let day = format(format_description!("[year][month][day]"))?;
+    let date = format(format_description!("[year][month][day]T[hour][minute][second]Z"))?;
+    Ok(UploadForm {
+        key,
+        algorithm: "AWS4-HMAC-SHA256",
+        credential: format!("parlance/{day}/local/s3/aws4_request"),
+        date,
+        signature: app.links.sign_policy(&policy)?,
+        policy,
+    })
+}
+
+/// Checks the fields of a posted form and prepares to receive its bytes.
+pub async fn receive(app: &App, key: &str, policy: &str, signature: &str) -> Result<Receiving> {
+    const REFUSED: &str = "upload";
+    if !app.links.is_policy_signature(policy, signature) {
+        return Err(Error::Forbidden(REFUSED));
+    }
+    let decoded: Option<Policy> = STANDARD.decode(policy).ok().and_then(|json| serde_json::from_slice(&json).ok());
+    let policy = decoded.filter(|policy| policy.key == key).ok_or(Error::Forbidden(REFUSED))?;
+    if app.now() >= Timestamp::from_millis(policy.expires) {
+        return Err(Error::BadRequest("The upload form has expired; ask for a new one.".to_owned()));
+    }
+    let incoming = app.blobs.incoming(&app.new_id::<UploadKind>().to_string()).await?;
+    Ok(Receiving { policy, incoming })
+}
+
+/// Prepares to receive bytes that came with a credential of their own instead of a form.
+pub async fn receive_directly(app: &App, tenant: Tenant, model_name: &str, filename: &str) -> Result<Receiving> {
+    let filename = clean_filename(filename).ok_or_else(|| Error::field("filename", "Enter a file name."))?;
+    let policy = Policy {
+        organisation: tenant.organisation(),
+        key: new_key(app, model_name, &filename),
+        filename,
+        max_bytes: app.settings.max_upload_bytes,
+        expires: i64::MAX,
+    };
+    let incoming = app.blobs.incoming(&app.new_id::<UploadKind>().to_string()).await?;
+    Ok(Receiving { policy, incoming })
+}
+
+impl Receiving {
+    /// Adds bytes; more than allowed is an error, after which the upload is to be discarded.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.incoming.written() + bytes.len() as u64 > self.policy.max_bytes {
+            return Err(Error::TooLarge { limit: self.policy.max_bytes });
+        }
+        self.incoming.write(bytes).await
+    }
+
+    /// Keeps the bytes: on disk, then noted in the database. Gives the upload.
+    pub async fn finish(self, app: &App) -> Result<Upload> {
+        let tenant = Tenant::authenticated(self.policy.organisation);
+        let upload = Upload {
+            id: app.new_id(),
+            blob_key: self.policy.key.clone(),
+            filename: self.policy.filename,
+            size: i64::try_from(self.incoming.written()).unwrap_or(i64::MAX),
+            created_at: app.now(),
+        };
+        self.incoming.publish(&app.blobs, &self.policy.key).await?;
+        let row = upload.clone();
+        app.db.write(tenant, move |tx| Box::pin(async move { uploads::insert(tx, tenant, &row).await })).await?;
+        Ok(upload)
+    }
+
+    /// Throws the bytes away.
+    pub async fn discard(self) {
+        self.incoming.discard().await;
+    }
+}
+
+/// The finished upload that a `file` field of a request names: a storage key, an upload's id, or
+/// one of our own file links.
+pub async fn resolve(app: &App, tx: &mut Tx, tenant: Tenant, value: &str) -> Result<Option<Upload>> {
+    if let Some(id) = UploadId::parse(value) {
+        return uploads::by_id(tx, tenant, id).await;
+    }
+    match app.links.blob_key_in(tenant, value, app.now()) {
+        Some(key) => uploads::by_key(tx, tenant, &key).await,
+        None => Ok(None),
+    }
+}
+
+/// Removes uploads that nothing refers to: abandoned ones after a day, released ones at once.
+pub async fn sweep(app: &App) -> Result<usize> {
+    let before = app.now().minus(ABANDONED_AFTER);
+    let abandoned = {
+        let mut tx = app.db.read(Scope::System).await?;
+        uploads::abandoned(&mut tx, before, 500).await?
+    };
+    let mut removed = 0;
+    for (organisation, key) in abandoned {
+        let tenant = Tenant::authenticated(organisation);
+        let row_key = key.clone();
+        let gone = app
+            .db
+            .write(tenant, move |tx| Box::pin(async move { uploads::delete_abandoned(tx, tenant, &row_key).await }))
+            .await?;
+        if gone {
+            app.blobs.remove(&key).await?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// A storage key: the product's own id, with only the extension taken from the name.
+fn new_key(app: &App, model_name: &str, filename: &str) -> String {
+    let folder = match model_name {
+        "attachment" => "media/chat/attachment",
+        "chatbot-file" => "media/chatbots/chatbot-file",
+        "batch-qa" => "media/web-chats/batch-qa",
+        _ => "media/uploads",
+    };
+    let id: Id<UploadKind> = app.new_id();
+    let extension = extension(filename);
+    if extension.is_empty() { format!("{folder}/{id}") } else { format!("{folder}/{id}.{extension}") }
+}
+
+/// The extension of a name in lower case: letters and digits, at most ten; else nothing.
+pub fn extension(filename: &str) -> String {
+    let extension = filename.rsplit_once('.').map(|(_, extension)| extension).unwrap_or_default();
+    let usable = extension.len() <= 10 && extension.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if usable { extension.to_ascii_lowercase() } else { String::new() }
+}
+
+/// A file name as data: without folders and control characters, at most 255 characters. `None` when
+/// nothing is left.
+pub fn clean_filename(filename: &str) -> Option<String> {
+    let last = filename.rsplit(['/', '\\']).next().unwrap_or_default();
+    let clean: String = last.chars().filter(|character| !character.is_control()).collect();
+    let clean = clean.trim();
+    if clean.is_empty() || clean.trim_matches('.').is_empty() {
+        return None;
+    }
+    let characters = clean.chars().count();
+    if characters <= MAX_FILENAME {
+        return Some(clean.to_owned());
+    }
+    // Keeps the end, which holds the extension.
+    Some(clean.chars().skip(characters - MAX_FILENAME).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_data() {
+        assert_eq!(clean_filename("../../etc/passwd").as_deref(), Some("passwd"));
+        assert_eq!(clean_filename("C:\\temp\\報價單.PDF").as_deref(), Some("報價單.PDF"));
+        assert_eq!(clean_filename("a\0b\n.txt").as_deref(), Some("ab.txt"));
+        for nothing in ["", "..", ".", "/", "a/", " \t"] {
+            assert_eq!(clean_filename(nothing), None, "{nothing:?}");
+        }
+        let long = format!("{}.pdf", "長".repeat(400));
+        let cut = clean_filename(&long).unwrap();
+        assert_eq!(cut.chars().count(), 255);
+        assert_eq!(extension(&cut), "pdf");
+        assert_eq!(extension("x.tar.gz"), "gz");
+        assert_eq!(extension("x.p/../d"), "");
+        assert_eq!(extension("x"), "");
+    }
+}
