@@ -9,14 +9,17 @@ use parlance_domain::Clock;
 use parlance_outbound::{Outbound, Url, header};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::anthropic::{self, AnthropicChat};
 use crate::breaker::Breaker;
 use crate::call::{CallPolicy, Caller};
-use crate::chat::{ChatModel, EmbeddingModel};
+use crate::chat::{ChatModel, EmbeddingModel, RerankModel};
 use crate::embeddings::{Dimensions, OpenAiEmbeddings};
 use crate::error::{Error, ErrorKind};
 use crate::fault::Quoting;
+use crate::gemini::{GeminiChat, GeminiEmbeddings};
 use crate::openai::OpenAiChat;
-use crate::provider_url::below;
+use crate::provider_url::{below, below_or_default};
+use crate::rerank::{HttpRerank, RerankProtocol};
 
 /// Endpoints whose health is remembered. Beyond that, healthy ones are forgotten first.
 const MAX_BREAKERS: usize = 1024;
@@ -151,6 +154,24 @@ impl Models {
                 sees_images: options.sees_images,
                 uses_max_completion_tokens: true,
             })),
+            ProviderKind::Anthropic => {
+                let mut headers = key_header("x-api-key", key)?;
+                let version = header::HeaderValue::from_static(anthropic::VERSION);
+                headers.push((header::HeaderName::from_static("anthropic-version"), version));
+                Ok(Arc::new(AnthropicChat {
+                    caller,
+                    url: below_or_default(&endpoint.base_url, "/v1", &["messages"]),
+                    headers,
+                    model: model.to_owned(),
+                    sees_images: options.sees_images,
+                }))
+            }
+            ProviderKind::Gemini => {
+                let mut url = gemini_url(&endpoint.base_url, model, "streamGenerateContent");
+                url.query_pairs_mut().append_pair("alt", "sse");
+                let headers = key_header("x-goog-api-key", key)?;
+                Ok(Arc::new(GeminiChat { caller, url, headers, sees_images: options.sees_images }))
+            }
             kind => Err(cannot(kind, "chat")),
         }
     }
@@ -181,8 +202,32 @@ impl Models {
                 model,
                 dimensions,
             })),
+            ProviderKind::Gemini => Ok(Arc::new(GeminiEmbeddings {
+                caller,
+                url: gemini_url(&endpoint.base_url, &model, "batchEmbedContents"),
+                headers: key_header("x-goog-api-key", key)?,
+                model: format!("models/{}", model.trim_start_matches("models/")),
+                dimensions,
+            })),
             kind => Err(cannot(kind, "embed")),
         }
+    }
+
+    /// A model that orders passages.
+    pub fn rerank(&self, endpoint: &Endpoint, model: &str) -> Result<Arc<dyn RerankModel>, Error> {
+        let (protocol, default_path) = match endpoint.kind {
+            ProviderKind::Cohere => (RerankProtocol::Cohere, "/v2"),
+            ProviderKind::Jina => (RerankProtocol::Jina, "/v1"),
+            ProviderKind::Tei => (RerankProtocol::Tei, "/"),
+            kind => return Err(cannot(kind, "rerank")),
+        };
+        Ok(Arc::new(HttpRerank {
+            caller: self.caller(endpoint)?,
+            url: below_or_default(&endpoint.base_url, default_path, &["rerank"]),
+            headers: bearer(endpoint.api_key.as_ref())?,
+            model: model.to_owned(),
+            protocol,
+        }))
     }
 
     fn caller(&self, endpoint: &Endpoint) -> Result<Caller, Error> {
@@ -256,6 +301,11 @@ fn azure_url(base: &Url, model: &str, segments: &[&str]) -> Url {
         url.query_pairs_mut().append_pair("api-version", AZURE_API_VERSION);
     }
     url
+}
+
+fn gemini_url(base: &Url, model: &str, method: &str) -> Url {
+    let last = format!("{}:{method}", model.trim_start_matches("models/"));
+    below_or_default(base, "/v1beta", &["models", &last])
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! Two models need no network: [`Extractive`], which answers when nothing is configured, and the
 //! test doubles in [`scripted`].
 
+mod anthropic;
 mod breaker;
 mod call;
 mod chat;
@@ -18,8 +19,10 @@ mod error;
 mod extractive;
 mod factory;
 mod fault;
+mod gemini;
 mod openai;
 mod provider_url;
+mod rerank;
 mod retry;
 pub mod scripted;
 pub mod sse;

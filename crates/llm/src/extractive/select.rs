@@ -10,6 +10,7 @@ use std::ops::Range;
 use crate::chat::Source;
 use crate::extractive::sentence::{Sentence, sentences};
 use crate::extractive::term::{Term, asks_for_number, has_number, question_terms, terms};
+use crate::usage::is_wide;
 
 /// The most quotes of an answer.
 const MOST_QUOTES: usize = 4;
@@ -124,7 +125,7 @@ fn choose(candidates: &[Candidate<'_>]) -> Vec<Quote> {
     let mut quotes: Vec<Quote> = Vec::new();
     for (candidate, range) in chosen {
         let parts: Vec<&str> = candidate.siblings[range].iter().map(|sentence| sentence.text).collect();
-        let text = quoted(&parts.join(" "));
+        let text = quoted(&joined(&parts));
         // Sources overlap: the same sentence is not quoted twice.
         if !quotes.iter().any(|quote| quote.text.contains(&text) || text.contains(&quote.text)) {
             quotes.push(Quote { source: candidate.source.index, text });
@@ -146,6 +147,18 @@ fn with_neighbours(candidate: &Candidate<'_>) -> Range<usize> {
         start -= 1;
     }
     start..end
+}
+
+/// Sentences in one line; scripts without spaces get none between sentences either.
+fn joined(parts: &[&str]) -> String {
+    let mut line = String::new();
+    for part in parts {
+        if line.chars().next_back().is_some_and(|last| !is_wide(last)) {
+            line.push(' ');
+        }
+        line.push_str(part);
+    }
+    line
 }
 
 fn announces(text: &str) -> bool {
