@@ -5,12 +5,13 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::{Database, Decode, Encode, Type};
-use uuid::Uuid;
+use uuid::{ContextV7, Uuid};
 
 use crate::Timestamp;
 
@@ -129,10 +130,14 @@ where
     }
 }
 
-/// Makes new identifiers: UUIDv7 from the clock's time and the operating system's randomness,
-/// so that ids sort by creation and cannot be guessed.
+/// Makes new identifiers: UUIDv7 from the clock's time, a counter and the operating system's
+/// randomness. Ids of one process sort by creation, also within a millisecond.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ids;
+
+/// The counter has to be one for the process: changes of the index are replayed in the order of
+/// their ids.
+static COUNTER: Mutex<ContextV7> = Mutex::new(ContextV7::new());
 
 impl Ids {
     /// A new id for something created at `now`.
@@ -140,7 +145,8 @@ impl Ids {
         let millis = u64::try_from(now.millis()).unwrap_or_default();
         let seconds = millis / 1000;
         let nanos = u32::try_from(millis % 1000).unwrap_or_default() * 1_000_000;
-        let stamp = uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos);
+        let counter = COUNTER.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = uuid::Timestamp::from_unix(&*counter, seconds, nanos);
         Id::from_uuid(Uuid::new_v7(stamp))
     }
 }
@@ -182,5 +188,19 @@ pub mod kind {
         Upload, UploadId, "upload";
         Job, JobId, "job";
         Parser, ParserId, "parser";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_one_moment_sort_by_creation() {
+        let now = Timestamp::from_millis(1_700_000_000_123);
+        let ids: Vec<kind::MessageId> = (0..10_000).map(|_| Ids.next(now)).collect();
+        assert!(ids.is_sorted_by(|one, next| one < next));
+        assert_eq!(kind::MessageId::parse(&ids[0].to_string()), Some(ids[0]));
+        assert_eq!(kind::MessageId::parse("not-an-id"), None);
     }
 }

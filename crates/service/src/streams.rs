@@ -205,8 +205,9 @@ impl Reader {
     /// All events that are there and not read yet, with the number of the first; waits for one when
     /// there is none. `None` after the terminal event.
     pub async fn next(&mut self) -> Option<(usize, Vec<AnswerEvent>)> {
+        let answer = Arc::clone(&self.answer);
         loop {
-            let changed = self.answer.changed.notified();
+            let changed = answer.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             if let Some(found) = self.take() {
