@@ -420,6 +420,24 @@ pub fn follow(app: &App, principal: &Principal, message: MessageId, after: usize
     app.streams.get(principal.tenant, message).map(|answer| answer.subscribe(after))
 }
 
+/// How a stored answer ended, told again from its record.
+pub fn stored_end(record: &Record, cited: Vec<Cited>) -> Done {
+    let tokens: serde_json::Value = serde_json::from_str(&record.tokens).unwrap_or_default();
+    let number = |name: &str| tokens.get(name).and_then(serde_json::Value::as_u64).unwrap_or_default();
+    Done {
+        record: record.id,
+        cited,
+        usage: Usage {
+            input_tokens: number("input"),
+            output_tokens: number("output"),
+            cached_tokens: number("cached"),
+            estimated: tokens.get("estimated") == Some(&serde_json::Value::Bool(true)),
+        },
+        words: u64::try_from(record.words_count).unwrap_or_default(),
+        processing_time: serde_json::from_str(&record.processing_time).unwrap_or_default(),
+    }
+}
+
 /// Stops an answer. Stopping one that has ended changes nothing.
 pub async fn cancel(app: &App, principal: &Principal, message: MessageId) -> Result<messages::Message> {
     let tenant = principal.tenant;

@@ -40,3 +40,39 @@ pub const NOT_STORED: Fault = Fault { code: "not_stored", message: "The answer c
 
 /// The answer is longer than an answer may be.
 pub const TOO_LONG: Fault = Fault { code: "answer_too_long", message: "The answer became too long and was cut." };
+
+/// What to say of an answer that was stored with this code.
+pub fn by_code(code: &str) -> Fault {
+    const KINDS: [ErrorKind; 10] = [
+        ErrorKind::Credentials,
+        ErrorKind::Rejected,
+        ErrorKind::TooLong,
+        ErrorKind::RateLimited,
+        ErrorKind::Unavailable,
+        ErrorKind::Network,
+        ErrorKind::Timeout,
+        ErrorKind::Filtered,
+        ErrorKind::Protocol,
+        ErrorKind::Blocked,
+    ];
+    let interrupted = Fault { code: INTERRUPTED, message: "The server stopped while it answered. Ask again." };
+    let stopped = Fault { code: "shutting_down", ..interrupted };
+    KINDS
+        .into_iter()
+        .map(of_model)
+        .chain([TOO_LONG, NOT_STORED, interrupted, stopped])
+        .find(|fault| fault.code == code)
+        .unwrap_or(INTERNAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_codes_keep_their_sentences() {
+        assert_eq!(by_code("model_timeout"), of_model(ErrorKind::Timeout));
+        assert_eq!(by_code(INTERRUPTED).code, INTERRUPTED);
+        assert_eq!(by_code("gone in a later release"), INTERNAL);
+    }
+}

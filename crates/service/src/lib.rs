@@ -30,4 +30,5 @@ pub mod uploads;
 mod warnings;
 
 pub use app::{App, Parts};
+pub use parlance_retrieval::fold;
 pub use warnings::Warnings;

@@ -1,0 +1,65 @@
+//! The caller, with a permission as a type: a handler that takes `Authorized<WriteChatbots>` cannot
+//! be reached without that permission, and one that takes none has nobody to act for.
+
+use std::marker::PhantomData;
+
+use axum::extract::FromRequestParts;
+use http::header;
+use http::request::Parts;
+use parlance_domain::{Error, Permission, Principal, Tenant};
+use parlance_service::App;
+
+use crate::error::ApiError;
+
+/// Names the permission that an operation needs.
+pub(crate) trait Grant: Send + Sync {
+    /// The permission.
+    const PERMISSION: Permission;
+}
+
+/// One type per permission, with the permission's name.
+pub(crate) mod grants {
+    use super::{Grant, Permission};
+
+    macro_rules! grants {
+        ($($name:ident)*) => {$(
+            #[doc = concat!("Grants ", stringify!($name), ".")]
+            pub(crate) struct $name;
+            impl Grant for $name {
+                const PERMISSION: Permission = Permission::$name;
+            }
+        )*};
+    }
+
+    grants! {
+        ReadChatbots WriteChatbots ReadKnowledge WriteKnowledge ReadConversations WriteConversations
+        Complete ReadModels WriteModels ReadOrganisation
+    }
+}
+
+/// A caller who has the permission `G`.
+pub(crate) struct Authorized<G> {
+    /// The caller.
+    pub(crate) principal: Principal,
+    grant: PhantomData<fn() -> G>,
+}
+
+impl<G> Authorized<G> {
+    /// The organisation that the caller acts for.
+    pub(crate) fn tenant(&self) -> Tenant {
+        self.principal.tenant
+    }
+}
+
+impl<G: Grant> FromRequestParts<App> for Authorized<G> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let header = parts.headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+        let principal = parlance_service::authenticate::authenticate(app, header).await?;
+        if !principal.scopes.contains(G::PERMISSION) {
+            return Err(Error::Forbidden(G::PERMISSION.name()).into());
+        }
+        Ok(Self { principal, grant: PhantomData })
+    }
+}

@@ -1,0 +1,13 @@
+//! What handlers take from a request.
+
+mod auth;
+mod body;
+mod ids;
+mod page;
+mod query;
+
+pub(crate) use auth::{Authorized, grants};
+pub(crate) use body::{Body, Patch, patch};
+pub(crate) use ids::{PathId, PathIds, Reference};
+pub(crate) use page::{PageBody, Paging};
+pub(crate) use query::Query;

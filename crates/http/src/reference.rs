@@ -1,0 +1,38 @@
+//! The API's description, as a document and as a page.
+
+use std::sync::OnceLock;
+
+use axum::response::{Html, IntoResponse};
+use http::header;
+use utoipa::Modify;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityScheme};
+
+/// Adds how callers prove who they are.
+pub(crate) struct ApiKeyScheme;
+
+impl Modify for ApiKeyScheme {
+    fn modify(&self, document: &mut OpenApi) {
+        let value = ApiKeyValue::with_description("Authorization", "`Api-Key <key>`");
+        let scheme = SecurityScheme::ApiKey(ApiKey::Header(value));
+        document.components.get_or_insert_default().add_security_scheme("apiKey", scheme);
+    }
+}
+
+/// `openapi.json`, as it is committed.
+pub fn openapi_json() -> String {
+    let document = crate::routes::openapi();
+    document.to_pretty_json().unwrap_or_default() + "\n"
+}
+
+/// Serve the document.
+pub(crate) async fn document() -> impl IntoResponse {
+    static DOCUMENT: OnceLock<String> = OnceLock::new();
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.get_or_init(openapi_json).as_str())
+}
+
+/// Serve a page that shows the document. It loads nothing from anywhere else.
+pub(crate) async fn page() -> impl IntoResponse {
+    let policy = "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(include_str!("reference.html")))
+}

@@ -1,0 +1,128 @@
+//! The table of routes. Methods and paths stand on the handlers.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{get, post};
+use http::{HeaderValue, StatusCode, header};
+use parlance_domain::Error;
+use parlance_service::App;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::{ApiError, ErrorBody};
+use crate::request_log::log_request;
+use crate::v1::{
+    attachments, chatbots, completions, files, knowledge_bases, media, messages, models, parsers, providers,
+    text_nodes, uploads,
+};
+use crate::{health, reference};
+
+/// Bytes of a JSON body.
+pub(crate) const MAX_JSON_BYTES: usize = 2 << 20;
+/// Bytes of a form with a file, above the largest upload so that the upload's own limit speaks first.
+pub(crate) const MAX_FORM_BYTES: usize = 1 << 30;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Parlance",
+        description = "Assistants that answer from an organisation's own documents. Every path exists under /api/ and \
+                       /api/v1/, with and without its last slash; request keys may be camelCase or snake_case.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+        contact()
+    ),
+    servers((url = "/", description = "This server")),
+    components(schemas(ErrorBody)),
+    modifiers(&reference::ApiKeyScheme),
+    security(("apiKey" = []))
+)]
+struct Document;
+
+/// The operations of the API with their description.
+pub(crate) fn api() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(chatbots::list, chatbots::create))
+        .routes(routes!(chatbots::get, chatbots::replace, chatbots::update, chatbots::delete))
+        .routes(routes!(chatbots::duplicate))
+        .routes(routes!(chatbots::enable_evaluation))
+        .routes(routes!(completions::create))
+        .routes(routes!(messages::stream))
+        .routes(routes!(messages::cancel))
+        .routes(routes!(knowledge_bases::list, knowledge_bases::create))
+        .routes(routes!(
+            knowledge_bases::get,
+            knowledge_bases::replace,
+            knowledge_bases::update,
+            knowledge_bases::delete
+        ))
+        .routes(routes!(knowledge_bases::search_by_get, knowledge_bases::search_by_post))
+        .routes(routes!(files::list, files::create))
+        .routes(routes!(files::get, files::replace, files::update, files::delete))
+        .routes(routes!(files::batch_delete))
+        .routes(routes!(files::batch_reparse))
+        .routes(routes!(text_nodes::list))
+        .routes(routes!(parsers::list))
+        .routes(routes!(parsers::supported_file_types))
+        .routes(routes!(parsers::get))
+        .routes(routes!(parsers::allowed_file_types))
+        .routes(routes!(uploads::presign))
+        .routes(routes!(models::large_language_models))
+        .routes(routes!(models::embedding_models))
+        .routes(routes!(models::reranker_models))
+        .routes(routes!(providers::list, providers::create))
+        .routes(routes!(providers::get, providers::update, providers::delete))
+}
+
+/// The operations that take a file in a form as well as JSON.
+fn attachment_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(attachments::list, attachments::create))
+        .routes(routes!(attachments::get, attachments::delete))
+        .routes(routes!(attachments::upload))
+        .routes(routes!(attachments::create_in_conversation))
+}
+
+/// The description of all operations.
+pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
+    api().merge(attachment_routes()).into_openapi()
+}
+
+/// Everything that is served.
+pub fn router(app: App) -> Router {
+    let (operations, _) = api().split_for_parts();
+    let json = operations.layer(DefaultBodyLimit::max(MAX_JSON_BYTES));
+    // These take a file in a form as well.
+    let (attachments, _) = attachment_routes().split_for_parts();
+    let json = json.merge(attachments.layer(DefaultBodyLimit::max(MAX_FORM_BYTES)));
+    json.route("/uploads/", post(uploads::receive).layer(DefaultBodyLimit::max(MAX_FORM_BYTES)))
+        .route("/media/{*path}", get(media::get))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/openapi.json", get(reference::document))
+        .route("/docs", get(reference::page))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
+        .layer(SetResponseHeaderLayer::if_not_present(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ))
+        .layer(CatchPanicLayer::custom(|_panic: Box<dyn std::any::Any + Send>| {
+            axum::response::IntoResponse::into_response(ApiError(Error::bug("a handler panicked")))
+        }))
+        .layer(middleware::from_fn(log_request))
+        .with_state(app)
+}
+
+async fn not_found() -> ApiError {
+    ApiError(Error::NotFound("path"))
+}
+
+async fn method_not_allowed(method: http::Method) -> (StatusCode, axum::Json<serde_json::Value>) {
+    let detail = format!("Method \"{method}\" not allowed.");
+    (StatusCode::METHOD_NOT_ALLOWED, axum::Json(serde_json::json!({"detail": detail, "code": "method_not_allowed"})))
+}

@@ -1,0 +1,139 @@
+//! `POST chatbots/{id}/completions/`: ask, and get the answer streamed or whole.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use parlance_domain::{Error, kind};
+use parlance_service::answer;
+use parlance_service::conversation_turn::Question;
+use parlance_service::streams::{End, Reader};
+use parlance_service::App;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::error::{ApiErrors, ApiResult};
+use crate::extract::{Authorized, Body, PathId, Reference, grants};
+use crate::sse;
+use crate::v1::citations::{Citation, CitationNode, citation_nodes, citations};
+
+/// A question to a chatbot.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CompletionBody {
+    /// The conversation to go on with; null, empty or absent begins one.
+    #[serde(default)]
+    conversation: Option<String>,
+    message: MessageBody,
+    /// Whether the answer is streamed as server-sent events.
+    #[serde(default)]
+    is_streaming: Option<bool>,
+}
+
+/// What is asked.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MessageBody {
+    /// The text; may be empty when there are attachments.
+    #[serde(default)]
+    content: Option<String>,
+    /// Kept with the message as it is.
+    #[serde(default)]
+    content_payload: Option<Value>,
+    /// Kept with the message as it is.
+    #[serde(default)]
+    query_metadata: Option<Value>,
+    /// Attachments by their ids.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    attachments: Option<Vec<Reference>>,
+    /// The contact who asks, for a new conversation.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    sender: Option<Reference>,
+}
+
+impl CompletionBody {
+    fn question(self) -> Result<Question, Error> {
+        let conversation = self.conversation.filter(|id| !id.trim().is_empty());
+        let conversation = match conversation {
+            Some(id) => Some(Reference(id).require("conversation")?),
+            None => None,
+        };
+        let sender = match &self.message.sender {
+            Some(reference) => Some(reference.require("message.sender")?),
+            None => None,
+        };
+        let attachments = self.message.attachments.unwrap_or_default();
+        let verbatim = |value: Option<Value>| value.filter(|value| !value.is_null()).map(|value| value.to_string());
+        Ok(Question {
+            conversation,
+            sender,
+            content: self.message.content.unwrap_or_default(),
+            content_payload: verbatim(self.message.content_payload),
+            query_metadata: verbatim(self.message.query_metadata),
+            attachments: Reference::require_all(&attachments, "message.attachments")?,
+        })
+    }
+}
+
+/// A whole answer.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CompletionOut {
+    conversation_id: String,
+    message_id: String,
+    content: String,
+    done: bool,
+    citations: Vec<Citation>,
+    citation_nodes: Vec<CitationNode>,
+    #[schema(value_type = Option<Object>)]
+    canvas: Option<Value>,
+    #[schema(value_type = Object)]
+    usage: Value,
+}
+
+/// Ask a chatbot. Streamed answers are server-sent events, one JSON object per `data:` line; the
+/// last one has `done: true`.
+#[utoipa::path(post, path = "/api/v1/chatbots/{id}/completions/", tag = "completions", params(("id" = String, Path)),
+    request_body = CompletionBody,
+    responses((status = 200, content((CompletionOut = "application/json"), (String = "text/event-stream"))), ApiErrors))]
+pub(crate) async fn create(
+    auth: Authorized<grants::Complete>,
+    State(app): State<App>,
+    PathId(chatbot): PathId<kind::Chatbot>,
+    Body(body): Body<CompletionBody>,
+) -> ApiResult<Response> {
+    let is_streaming = body.is_streaming.unwrap_or_default();
+    let reader = answer::start(&app, &auth.principal, chatbot, body.question()?).await?;
+    if is_streaming { Ok(sse::follow(&app, reader)) } else { whole(&app, reader).await }
+}
+
+async fn whole(app: &App, mut reader: Reader) -> ApiResult<Response> {
+    let (content, end) = reader.finished().await;
+    let live = reader.answer();
+    match end.as_ref() {
+        End::Done(done) => Ok(Json(CompletionOut {
+            conversation_id: live.conversation.to_string(),
+            message_id: live.message.to_string(),
+            content,
+            done: true,
+            citations: citations(app, live.tenant, &done.cited),
+            citation_nodes: citation_nodes(&done.cited),
+            canvas: None,
+            usage: sse::usage(&done.usage, done.words),
+        })
+        .into_response()),
+        End::Failed { code, message } => {
+            let body = json!({
+                "detail": message,
+                "code": code,
+                "conversationId": live.conversation,
+                "messageId": live.message,
+            });
+            Ok((http::StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response())
+        }
+        End::Cancelled => Err(Error::Conflict("The answer was cancelled.".to_owned()).into()),
+        End::ShuttingDown => Err(Error::Unavailable("The server is stopping; try again in a moment.".to_owned()).into()),
+    }
+}

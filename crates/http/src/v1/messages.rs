@@ -1,0 +1,100 @@
+//! Answers after they were asked for: follow one again, or stop it.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use http::HeaderMap;
+use parlance_domain::{Error, kind};
+use parlance_service::answer;
+use parlance_service::citations::Cited;
+use parlance_service::streams::{AnswerEvent, End};
+use parlance_service::{App, answer_faults};
+use parlance_storage::messages::{self, Message};
+use serde::Serialize;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+use crate::error::{ApiErrors, ApiResult};
+use crate::extract::{Authorized, PathId, grants};
+use crate::sse::{self, Events};
+
+/// Follow an answer: what is missing after `Last-Event-ID`, then what comes. Ten minutes after its
+/// end, or earlier when the server needs the memory, the stored text comes as one event.
+#[utoipa::path(get, path = "/api/v1/messages/{id}/stream/", tag = "completions",
+    params(("id" = String, Path), ("Last-Event-ID" = Option<u64>, Header)),
+    responses((status = 200, content_type = "text/event-stream", body = String), ApiErrors))]
+pub(crate) async fn stream(
+    auth: Authorized<grants::ReadConversations>,
+    State(app): State<App>,
+    PathId(id): PathId<kind::Message>,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    let after = last.and_then(|value| value.trim().parse().ok()).unwrap_or_default();
+    if let Some(reader) = answer::follow(&app, &auth.principal, id, after) {
+        return Ok(sse::follow(&app, reader));
+    }
+    let tenant = auth.tenant();
+    let message = {
+        let mut tx = app.db.read(tenant).await?;
+        messages::get(&mut tx, tenant, id).await?
+    };
+    let message = message.filter(|message| message.kind == "outgoing").ok_or(Error::NotFound("message"))?;
+    let record = {
+        let mut tx = app.db.read(tenant).await?;
+        parlance_storage::records::of_message(&mut tx, tenant, id).await?
+    };
+    let events = Events::new(&app, tenant, &message.conversation_id.to_string(), &id.to_string());
+    let mut text = String::new();
+    for (position, event) in stored_events(&message, record.as_ref()).iter().enumerate() {
+        events.write(&mut text, position + 1, event);
+    }
+    Ok(sse::replay(text))
+}
+
+fn stored_events(message: &Message, record: Option<&parlance_storage::records::Record>) -> Vec<AnswerEvent> {
+    let cited: Vec<Cited> = serde_json::from_str(&message.citations).unwrap_or_default();
+    let mut events = vec![AnswerEvent::Citations(Arc::new(cited.clone()))];
+    if !message.content.is_empty() {
+        events.push(AnswerEvent::Text(message.content.clone()));
+    }
+    let end = match (message.state.as_str(), record) {
+        ("done", Some(record)) => End::Done(Box::new(answer::stored_end(record, cited))),
+        ("cancelled", _) => End::Cancelled,
+        _ => {
+            let fault = answer_faults::by_code(message.error.as_deref().unwrap_or_default());
+            End::Failed { code: fault.code, message: fault.message }
+        }
+    };
+    events.push(AnswerEvent::End(Arc::new(end)));
+    events
+}
+
+/// How an answer stands after it was stopped.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CancelOut {
+    id: String,
+    conversation: String,
+    /// `cancelled`, or how it had ended before: `done` or `error`.
+    state: String,
+    /// The text that was made.
+    content: String,
+}
+
+/// Stop an answer. What was made of it is kept; stopping one that has ended changes nothing.
+#[utoipa::path(post, path = "/api/v1/messages/{id}/cancel/", tag = "completions", params(("id" = String, Path)),
+    responses((status = 200, body = CancelOut), ApiErrors))]
+pub(crate) async fn cancel(
+    auth: Authorized<grants::Complete>,
+    State(app): State<App>,
+    PathId(id): PathId<kind::Message>,
+) -> ApiResult<Json<CancelOut>> {
+    let message = answer::cancel(&app, &auth.principal, id).await?;
+    Ok(Json(CancelOut {
+        id: message.id.to_string(),
+        conversation: message.conversation_id.to_string(),
+        state: message.state,
+        content: message.content,
+    }))
+}

@@ -1,0 +1,15 @@
+//! Version 1 of the API: one file per noun.
+
+pub(crate) mod attachments;
+pub(crate) mod chatbots;
+pub(crate) mod citations;
+pub(crate) mod completions;
+pub(crate) mod files;
+pub(crate) mod knowledge_bases;
+pub(crate) mod media;
+pub(crate) mod messages;
+pub(crate) mod models;
+pub(crate) mod parsers;
+pub(crate) mod providers;
+pub(crate) mod text_nodes;
+pub(crate) mod uploads;

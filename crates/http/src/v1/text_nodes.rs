@@ -1,0 +1,62 @@
+//! Passages of a file, which the contract calls text nodes.
+
+use axum::Json;
+use axum::extract::State;
+use parlance_domain::Error;
+use parlance_domain::kind::FileId;
+use parlance_service::App;
+use parlance_service::files;
+use parlance_storage::passages::Passage;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::error::{ApiErrors, ApiResult};
+use crate::extract::{Authorized, PageBody, Paging, Query, grants};
+use crate::v1::citations::TextNode;
+
+/// Whose passages.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub(crate) struct TextNodeFilter {
+    /// Id of the file.
+    chatbot_file: Option<String>,
+    /// Another name of `chatbotFile`.
+    chatbot_file_content: Option<String>,
+}
+
+fn view(passage: Passage) -> TextNode {
+    TextNode {
+        id: passage.id.to_string(),
+        characters_count: passage.characters,
+        hits_count: passage.hits_count,
+        text: passage.text,
+        updated_at: passage.created_at.to_string(),
+        filename: passage.filename,
+        chatbot_file: Some(passage.file_id.to_string()),
+        page_number: passage.page,
+        start_offset: passage.start_offset,
+        end_offset: passage.end_offset,
+    }
+}
+
+/// List the passages of a file, in order.
+#[utoipa::path(get, path = "/api/v1/chatbot-text-nodes/", tag = "knowledge",
+    params(TextNodeFilter, ("page" = Option<u64>, Query), ("pageSize" = Option<u64>, Query)),
+    responses((status = 200, body = PageBody<TextNode>), ApiErrors))]
+pub(crate) async fn list(
+    auth: Authorized<grants::ReadKnowledge>,
+    State(app): State<App>,
+    Query(filter): Query<TextNodeFilter>,
+    paging: Paging,
+) -> ApiResult<Json<PageBody<TextNode>>> {
+    let file = filter.chatbot_file.or(filter.chatbot_file_content);
+    let file = file.ok_or_else(|| Error::field("chatbotFile", "This field is required."))?;
+    let unknown = || Error::field("chatbotFile", "No file has this id.");
+    let id = FileId::parse(&file).ok_or_else(unknown)?;
+    let listing = match files::passages(&app, auth.tenant(), id, paging.page()).await {
+        Err(Error::NotFound(_)) => return Err(unknown().into()),
+        other => other?,
+    };
+    Ok(Json(paging.answer(listing, view)?))
+}
