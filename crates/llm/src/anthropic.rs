@@ -142,6 +142,7 @@ struct StopDelta {
 }
 
 #[derive(Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the protocol")]
 struct WireUsage {
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,

@@ -53,10 +53,10 @@ impl Default for CallPolicy {
         Self {
             retry: RetryPolicy::default(),
             breaker: BreakerPolicy::default(),
-            headers_timeout: Duration::from_secs(120),
-            first_event_timeout: Duration::from_secs(180),
-            idle_timeout: Duration::from_secs(60),
-            total_timeout: Duration::from_secs(600),
+            headers_timeout: Duration::from_mins(2),
+            first_event_timeout: Duration::from_mins(3),
+            idle_timeout: Duration::from_mins(1),
+            total_timeout: Duration::from_mins(10),
             tail_timeout: Duration::from_secs(2),
             max_answer_bytes: 10 * 1024 * 1024,
         }
@@ -189,11 +189,11 @@ impl Caller {
 
 fn report(permit: Permit<'_>, failure: Option<&Failure>) {
     match failure {
-        None => permit.succeeded(),
         Some(failure) if failure.is_of_endpoint() => permit.failed(),
         // Too many requests says nothing about the endpoint's health, nor does a guard's refusal.
         Some(failure) if matches!(failure.error.kind, ErrorKind::RateLimited | ErrorKind::Blocked) => {}
-        Some(_) => permit.succeeded(),
+        // A refusal shows that the endpoint works.
+        None | Some(_) => permit.succeeded(),
     }
 }
 

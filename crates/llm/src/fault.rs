@@ -95,7 +95,7 @@ impl Said {
                     match fields.get(key) {
                         Some(Value::String(code)) if code != "error" => self.codes.push(code.clone()),
                         Some(Value::Number(code)) => {
-                            self.status = code.as_u64().and_then(|code| u16::try_from(code).ok())
+                            self.status = code.as_u64().and_then(|code| u16::try_from(code).ok());
                         }
                         _ => {}
                     }

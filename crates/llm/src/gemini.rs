@@ -115,6 +115,7 @@ struct PromptFeedback {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the names of the protocol")]
 struct WireUsage {
     prompt_token_count: Option<u64>,
     candidates_token_count: Option<u64>,

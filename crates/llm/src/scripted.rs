@@ -240,7 +240,9 @@ impl ScriptedEmbedding {
         if length == 0.0 {
             vector[0] = 1.0;
         } else {
-            vector.iter_mut().for_each(|number| *number /= length);
+            for number in &mut vector {
+                *number /= length;
+            }
         }
         vector
     }

@@ -44,7 +44,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     })
 }
 
-/// Only 2000::/3 is handed out as global unicast; inside it the special blocks are closed.
+/// Only `2000::/3` is handed out as global unicast; inside it the special blocks are closed.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let segments = address.segments();
     let global_unicast = segments[0] & 0xe000 == 0x2000;

@@ -63,12 +63,13 @@ struct Guard {
 impl Outbound {
     /// A client for addresses that tenants choose. A rustls provider must have been installed.
     pub fn new(allow: AllowList, limits: Limits) -> Result<Self, Error> {
-        Self::with_lookup(allow, limits, Arc::new(SystemLookup))
+        Self::with_lookup(allow, limits, SystemLookup)
     }
 
     /// Like [`Outbound::new`] with another way to find the addresses of names.
-    pub fn with_lookup(allow: AllowList, limits: Limits, lookup: Arc<dyn Lookup>) -> Result<Self, Error> {
+    pub fn with_lookup(allow: AllowList, limits: Limits, lookup: impl Lookup) -> Result<Self, Error> {
         let allow = Arc::new(allow);
+        let lookup: Arc<dyn Lookup> = Arc::new(lookup);
         let guarded_client = |port: Option<u16>| {
             let resolver = GuardedResolver { lookup: Arc::clone(&lookup), allow: Arc::clone(&allow), port };
             build(client_builder(&limits).dns_resolver(resolver))
@@ -141,7 +142,7 @@ fn client_builder(limits: &Limits) -> reqwest::ClientBuilder {
         .referer(false)
         .connect_timeout(limits.connect_timeout)
         .pool_max_idle_per_host(64)
-        .pool_idle_timeout(Duration::from_secs(60))
+        .pool_idle_timeout(Duration::from_mins(1))
         .tcp_nodelay(true)
         .tcp_keepalive(Duration::from_secs(30))
 }

@@ -48,14 +48,14 @@ pub(super) fn quotes(question: &str, sources: &[Source], fold: fn(char) -> char)
     let asked = question_terms(question, fold);
     let places: HashMap<&Term, usize> = asked.iter().enumerate().map(|(place, term)| (term, place)).collect();
     let per_source: Vec<Vec<Sentence<'_>>> = sources.iter().map(|source| sentences(&source.text)).collect();
-    let matches = |text: &str| -> HashSet<usize> {
+    let asked_in = |text: &str| -> HashSet<usize> {
         terms(text, fold).iter().filter_map(|term| places.get(term).copied()).collect()
     };
     let mut candidates = Vec::new();
     for (source, siblings) in sources.iter().zip(&per_source) {
         for (place, sentence) in siblings.iter().enumerate() {
-            let matched = matches(sentence.text);
-            let matched_in_heading = matches(sentence.heading);
+            let matched = asked_in(sentence.text);
+            let matched_in_heading = asked_in(sentence.heading);
             candidates.push(Candidate { source, siblings, place, matched, matched_in_heading, score: 0.0 });
         }
     }

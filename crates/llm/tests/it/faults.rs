@@ -143,7 +143,7 @@ async fn the_wish_to_wait_is_kept_or_passed_on() {
         let server = Server::play(vec![limited(wait)]).await;
         let error = run(&*openai_with(&server.base_url, policy()), request()).await.error.unwrap();
         assert_eq!((error.kind, server.seen().len()), (ErrorKind::RateLimited, 1));
-        assert_eq!(error.retry_after, Some(Duration::from_secs(600)), "{wait}");
+        assert_eq!(error.retry_after, Some(Duration::from_mins(10)), "{wait}");
     }
 }
 

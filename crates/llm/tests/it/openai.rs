@@ -104,8 +104,7 @@ async fn reasons_to_stop() {
 
 #[tokio::test]
 async fn pieces_of_one_byte_give_the_same_answer() {
-    let body: String =
-        [ROLE, HELLO, STOP, USAGE, "[DONE]"].iter().map(|data| format!("data: {data}\r\n\r\n")).collect();
+    let body = format!("data: {}\r\n\r\n", [ROLE, HELLO, STOP, USAGE, "[DONE]"].join("\r\n\r\ndata: "));
     let mut acts = vec![stream_header()];
     for byte in body.bytes() {
         acts.push(Act::Send(vec![byte]));
