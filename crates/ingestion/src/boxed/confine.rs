@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope,
-};
+use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -17,7 +15,7 @@ use crate::ParseError;
 ///
 /// # Errors
 /// When the kernel refuses a limit.
-pub(super) fn limit_resources(limits: &ParseLimits) -> Result<(), ParseError> {
+pub fn limit_resources(limits: &ParseLimits) -> Result<(), ParseError> {
     let exactly = |value: u64| Rlimit { current: Some(value), maximum: Some(value) };
     let cpu = limits.cpu_seconds.max(1);
     let list = [

@@ -6,5 +6,5 @@ mod frame;
 mod parser;
 
 pub use child::parse_child;
-pub use confine::confine;
+pub use confine::{confine, limit_resources};
 pub use parser::{BoxedParser, BoxedParserConfig, ParseLimits};

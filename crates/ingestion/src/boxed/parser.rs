@@ -197,10 +197,7 @@ async fn read_answers(
             Answer::Failed(error) => return Ok(Some(Err(error))),
             Answer::Event(event) => {
                 if events.send(event).await.is_err() {
-                    return Err(ParseError::new(
-                        ParseErrorKind::Cancelled,
-                        "Nobody waits for the document any more.",
-                    ));
+                    return Err(ParseError::new(ParseErrorKind::Cancelled, "Nobody waits for the document any more."));
                 }
             }
         }

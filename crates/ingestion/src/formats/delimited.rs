@@ -15,11 +15,8 @@ pub(crate) fn parse(
 ) -> Result<(), ParseError> {
     let delimiter = delimiter.unwrap_or_else(|| guess_delimiter(text));
     check_width(text, delimiter, options)?;
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .delimiter(delimiter)
-        .from_reader(text.as_bytes());
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(text.as_bytes());
     let mut table = TableText::default();
     let (mut rows, mut cells) = (0_u64, 0_u64);
     let mut row = csv::StringRecord::new();

@@ -161,7 +161,8 @@ impl Body<'_> {
                     in_text = name == "t";
                     // The fallback repeats what the choice before it says; separators are no notes.
                     let separator = element.attribute("type").is_some_and(|kind| kind.contains("eparator"));
-                    let skipped = name == "Fallback" || name == "footnote" && separator || name == "endnote" && separator;
+                    let skipped =
+                        name == "Fallback" || name == "footnote" && separator || name == "endnote" && separator;
                     if !skipped {
                         self.open(&name, &element)?;
                     }

@@ -1,9 +1,9 @@
 //! Electronic books: the chapters in reading order, each through the web page reader.
 
 use super::archive::Archive;
+use super::html;
 use super::relationships::resolve;
 use super::xml::{Xml, XmlReader};
-use super::html;
 use crate::block::{Block, BlockSink};
 use crate::{ParseError, ParseErrorKind, ParseOptions, ProgressUnit};
 

@@ -6,9 +6,7 @@ use std::mem;
 use encoding_rs::Encoding;
 use html5ever::tendril::StrTendril;
 use html5ever::tokenizer::states::RawKind;
-use html5ever::tokenizer::{
-    BufferQueue, Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts,
-};
+use html5ever::tokenizer::{BufferQueue, Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
 
 use crate::ParseError;
 use crate::block::{Block, BlockSink};
@@ -354,10 +352,41 @@ impl State {
 fn is_block(name: &str) -> bool {
     matches!(
         name,
-        "p" | "div" | "section" | "article" | "header" | "footer" | "main" | "nav" | "aside" | "blockquote" | "hr"
-            | "dl" | "dt" | "dd" | "figure" | "figcaption" | "address" | "form" | "fieldset" | "legend" | "body"
-            | "head" | "html" | "details" | "summary" | "caption" | "option" | "select" | "center" | "thead"
-            | "tbody" | "tfoot" | "textarea" | "button" | "label" | "title"
+        "p" | "div"
+            | "section"
+            | "article"
+            | "header"
+            | "footer"
+            | "main"
+            | "nav"
+            | "aside"
+            | "blockquote"
+            | "hr"
+            | "dl"
+            | "dt"
+            | "dd"
+            | "figure"
+            | "figcaption"
+            | "address"
+            | "form"
+            | "fieldset"
+            | "legend"
+            | "body"
+            | "head"
+            | "html"
+            | "details"
+            | "summary"
+            | "caption"
+            | "option"
+            | "select"
+            | "center"
+            | "thead"
+            | "tbody"
+            | "tfoot"
+            | "textarea"
+            | "button"
+            | "label"
+            | "title"
     )
 }
 

@@ -229,7 +229,8 @@ impl<'text> Reader<'text> {
         let rest = self.text.get(self.position..).unwrap_or_default();
         let stop = |character: char| !character.is_ascii_alphanumeric() && !matches!(character, '+' | '-' | '.');
         let word = rest.split(stop).next().unwrap_or_default();
-        let number = word.starts_with(|first: char| first == '-' || first.is_ascii_digit()) && word.parse::<f64>().is_ok();
+        let number =
+            word.starts_with(|first: char| first == '-' || first.is_ascii_digit()) && word.parse::<f64>().is_ok();
         if !number && !matches!(word, "true" | "false" | "null") {
             return Err(self.error("this is neither a number nor true, false or null"));
         }
@@ -281,7 +282,9 @@ mod tests {
     #[test]
     fn a_list_of_objects_is_records() {
         assert_eq!(
-            blocks(r#"[{"問題":"營業時間？","答案":"9:00\n18:00"},{"id":12345678901234567890123,"tags":["a","b"],"x":null}]"#),
+            blocks(
+                r#"[{"問題":"營業時間？","答案":"9:00\n18:00"},{"id":12345678901234567890123,"tags":["a","b"],"x":null}]"#
+            ),
             [record("問題: 營業時間？; 答案: 9:00\n18:00"), record("id: 12345678901234567890123; tags: a, b")]
         );
         assert_eq!(

@@ -16,7 +16,15 @@ pub(crate) fn parse(text: &str, sink: &mut dyn BlockSink) -> Result<(), ParseErr
         | Options::ENABLE_TASKLISTS
         | Options::ENABLE_FOOTNOTES
         | Options::ENABLE_YAML_STYLE_METADATA_BLOCKS;
-    let mut state = State { line: String::new(), marker: None, lists: Vec::new(), links: Vec::new(), html: None, table: None, row: Vec::new() };
+    let mut state = State {
+        line: String::new(),
+        marker: None,
+        lists: Vec::new(),
+        links: Vec::new(),
+        html: None,
+        table: None,
+        row: Vec::new(),
+    };
     for event in Parser::new_ext(text, options) {
         state.event(event, sink)?;
     }

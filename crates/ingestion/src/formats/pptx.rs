@@ -26,7 +26,7 @@ pub(crate) fn parse(bytes: &[u8], options: &ParseOptions, sink: &mut dyn BlockSi
         sink.block(Block::Part)?;
         sink.block(Block::Page(Some(number)))?;
         let Some(member) = archive.member(part)? else { continue };
-        let slide = read_shapes(XmlReader::new(member), &|_| true)?;
+        let slide = read_shapes(XmlReader::new(member))?;
         if !slide.title.is_empty() {
             sink.block(Block::Heading { level: 1, text: slide.title })?;
         }
@@ -35,7 +35,7 @@ pub(crate) fn parse(bytes: &[u8], options: &ParseOptions, sink: &mut dyn BlockSi
         if let Some(notes) = notes
             && let Some(member) = archive.member(&notes.target)?
         {
-            let notes = read_shapes(XmlReader::new(member), &|placeholder| placeholder == Some("body"))?;
+            let notes = read_shapes(XmlReader::new(member))?;
             notes.blocks.into_iter().try_for_each(|block| sink.block(block))?;
         }
         sink.progress(u64::from(number), slides.len() as u64, ProgressUnit::Pages)?;
@@ -63,11 +63,8 @@ struct Shapes {
     blocks: Vec<Block>,
 }
 
-/// Reads the shapes whose placeholder type is `wanted`.
-fn read_shapes<R: Read>(
-    mut reader: XmlReader<R>,
-    wanted: &dyn Fn(Option<&str>) -> bool,
-) -> Result<Shapes, ParseError> {
+/// Reads the shapes of a slide or of its notes, without the date, the number, the header and the footer.
+fn read_shapes<R: Read>(mut reader: XmlReader<R>) -> Result<Shapes, ParseError> {
     let mut shapes = Shapes::default();
     let mut placeholder: Option<String> = None;
     let mut table: Option<TableText> = None;
@@ -96,7 +93,7 @@ fn read_shapes<R: Read>(
                         push_line(&mut cell, &text);
                     } else if matches!(kind, Some("title" | "ctrTitle")) {
                         push_line(&mut shapes.title, &text.replace('\n', " "));
-                    } else if wanted(kind) {
+                    } else {
                         shapes.blocks.push(Block::Paragraph(text));
                     }
                 }

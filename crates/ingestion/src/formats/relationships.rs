@@ -23,7 +23,8 @@ pub(crate) fn of_part(archive: &mut Archive<'_>, part: &str) -> Result<Vec<Relat
         match reader.next()? {
             Xml::Start(element) if element.name() == "Relationship" => {
                 let external = element.attribute("TargetMode").is_some_and(|mode| mode == "External");
-                if let (false, Some(id), Some(target)) = (external, element.attribute("Id"), element.attribute("Target"))
+                if let (false, Some(id), Some(target)) =
+                    (external, element.attribute("Id"), element.attribute("Target"))
                 {
                     let kind = element.attribute("Type").unwrap_or_default();
                     let kind = kind.rsplit('/').next().unwrap_or_default().to_owned();

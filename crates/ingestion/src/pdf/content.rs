@@ -107,7 +107,9 @@ impl<'bytes> Tokens<'bytes> {
             if byte == b'>' {
                 break;
             }
-            let Some(digit) = char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()) else { continue };
+            let Some(digit) = char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()) else {
+                continue;
+            };
             match half.take() {
                 Some(high) => string.push(high << 4 | digit),
                 None => half = Some(digit),

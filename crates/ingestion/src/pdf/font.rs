@@ -80,11 +80,7 @@ impl Font {
         Self { kind: Kind::Simple { table }, to_unicode, widths, default_width: 500.0, vertical: false }
     }
 
-    fn composite(
-        document: &Document,
-        dictionary: &Dictionary,
-        to_unicode: Option<CMap>,
-    ) -> Result<Self, ParseError> {
+    fn composite(document: &Document, dictionary: &Dictionary, to_unicode: Option<CMap>) -> Result<Self, ParseError> {
         let descendant = dictionary
             .get_deref(b"DescendantFonts", document)
             .and_then(Object::as_array)
@@ -142,9 +138,7 @@ impl Font {
                     let first = pending.pop().unwrap_or(0);
                     pending.clear();
                     for (width, offset) in widths.iter().take(MAX_WIDTHS).zip(0_i64..) {
-                        if let (Ok(width), Ok(code)) =
-                            (width.as_float(), u32::try_from(first.saturating_add(offset)))
-                        {
+                        if let (Ok(width), Ok(code)) = (width.as_float(), u32::try_from(first.saturating_add(offset))) {
                             self.widths.insert(code, width);
                         }
                     }
@@ -315,9 +309,7 @@ fn library_texts(document: &Document, encoding: Object, codes: RangeInclusive<u8
     font.set("Type", Object::Name(b"Font".to_vec()));
     font.set("Encoding", encoding);
     let Ok(encoding) = font.get_font_encoding(document) else { return vec![None; codes.len()] };
-    codes
-        .map(|byte| Document::decode_text(&encoding, &[byte]).ok().filter(|text| !text.is_empty()))
-        .collect()
+    codes.map(|byte| Document::decode_text(&encoding, &[byte]).ok().filter(|text| !text.is_empty())).collect()
 }
 
 /// The text of a glyph name: `uni` and `u` forms, then the library's glyph list.

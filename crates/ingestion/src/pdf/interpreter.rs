@@ -21,14 +21,7 @@ impl Matrix {
     fn then(self, next: Self) -> Self {
         let [a, b, c, d, e, f] = self.0;
         let [g, h, i, j, k, l] = next.0;
-        Self([
-            a * g + b * i,
-            a * h + b * j,
-            c * g + d * i,
-            c * h + d * j,
-            e * g + f * i + k,
-            e * h + f * j + l,
-        ])
+        Self([a * g + b * i, a * h + b * j, c * g + d * i, c * h + d * j, e * g + f * i + k, e * h + f * j + l])
     }
 
     fn moved(self, x: f32, y: f32) -> Self {
@@ -61,7 +54,7 @@ pub(super) struct Shown {
 }
 
 const MAX_DEPTH: u32 = 8;
-const MAX_FORMS: u32 = 2_000;
+const MAX_FORMS: u32 = 1_000;
 const MAX_STATES: usize = 256;
 const MAX_SPANS: usize = 500_000;
 const MAX_OPERANDS: usize = 1 << 16;
@@ -128,7 +121,9 @@ impl<'document> Interpreter<'document> {
         let mut operands: Vec<Operand<'_>> = Vec::new();
         for token in Tokens::new(content) {
             if self.shown.spans.len() > MAX_SPANS {
-                return Err(ParseError::too_large("A page of the PDF shows far too much text. Export the document again."));
+                return Err(ParseError::too_large(
+                    "A page of the PDF shows far too much text. Export the document again.",
+                ));
             }
             let operator = match token {
                 Token::Operator(operator) => operator,
@@ -228,7 +223,11 @@ impl<'document> Interpreter<'document> {
         let mut inner = state.clone();
         if let Ok(list) = stream.dict.get_deref(b"Matrix", document).and_then(Object::as_array) {
             let value = |from_end: usize| {
-                list.len().checked_sub(from_end).and_then(|at| list.get(at)).and_then(|v| v.as_float().ok()).unwrap_or(0.0)
+                list.len()
+                    .checked_sub(from_end)
+                    .and_then(|at| list.get(at))
+                    .and_then(|v| v.as_float().ok())
+                    .unwrap_or(0.0)
             };
             inner.matrix = matrix(&value).then(inner.matrix);
         }
@@ -264,11 +263,8 @@ impl<'document> Interpreter<'document> {
                 Operand::String(string) => self.show(string, &font, state, text),
                 Operand::Number(adjustment) => {
                     let distance = -adjustment / 1000.0 * state.size;
-                    *text = if font.vertical {
-                        text.moved(0.0, distance)
-                    } else {
-                        text.moved(distance * state.scale, 0.0)
-                    };
+                    *text =
+                        if font.vertical { text.moved(0.0, distance) } else { text.moved(distance * state.scale, 0.0) };
                 }
                 Operand::Name(_) => {}
             }
@@ -326,7 +322,13 @@ fn place(spans: &mut Vec<Span>, characters: &str, before: Matrix, after: Matrix,
     if (x_end - x).hypot(y_end - y) > 0.001 {
         (dx, dy) = (x_end - x, y_end - y);
     }
-    let turns = if dx.abs() >= dy.abs() { if dx >= 0.0 { 0 } else { 2 } } else if dy > 0.0 { 1 } else { 3 };
+    let turns = if dx.abs() >= dy.abs() {
+        if dx >= 0.0 { 0 } else { 2 }
+    } else if dy > 0.0 {
+        1
+    } else {
+        3
+    };
     let turn = |x: f32, y: f32| match turns {
         0 => (x, y),
         1 => (y, -x),

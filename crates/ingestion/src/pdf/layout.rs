@@ -121,7 +121,8 @@ fn wide(character: char) -> bool {
 /// Whether the drawing order goes down the page, up again only for a few columns.
 fn runs_downwards(lines: &[Line]) -> bool {
     let pairs = lines.iter().zip(lines.iter().skip(1));
-    let jumps = pairs.filter(|(upper, lower)| lower.turns != upper.turns || lower.line > upper.line + upper.size).count();
+    let jumps =
+        pairs.filter(|(upper, lower)| lower.turns != upper.turns || lower.line > upper.line + upper.size).count();
     jumps <= 3.max(lines.len() / 8)
 }
 
@@ -184,7 +185,9 @@ fn continues(last: &Line, next: &Line, right: f32) -> bool {
 fn starts_item(text: &str) -> bool {
     let mut characters = text.trim_start().chars();
     match characters.next() {
-        Some('•' | '●' | '○' | '■' | '◆' | '▪' | '‧' | '–' | '※' | '➢' | '✓' | '□' | '-' | '*') => true,
+        Some('•' | '●' | '○' | '■' | '◆' | '▪' | '‧' | '–' | '※' | '➢' | '✓' | '□' | '-' | '*') => {
+            true
+        }
         Some('0'..='9') => {
             let rest = characters.as_str().trim_start_matches(|character: char| character.is_ascii_digit());
             rest.starts_with([')', '、', '）']) || rest.starts_with(". ")
@@ -204,7 +207,13 @@ fn block(lines: &[Line], body: f32) -> Option<Block> {
     let ratio = if body > 0.0 { first.size / body } else { 1.0 };
     let short = lines.len() <= 2 && text.chars().count() <= 80;
     if ratio >= 1.18 && short && !text.contains('\t') && !text.ends_with(['。', '，', '；', '.', ',']) {
-        let level = if ratio >= 1.7 { 1 } else if ratio >= 1.35 { 2 } else { 3 };
+        let level = if ratio >= 1.7 {
+            1
+        } else if ratio >= 1.35 {
+            2
+        } else {
+            3
+        };
         return Some(Block::Heading { level, text });
     }
     Some(Block::Paragraph(text))
@@ -220,9 +229,12 @@ fn join_line(text: &mut String, next: &str) {
         return;
     }
     let letter_before_hyphen = text.chars().rev().nth(1).is_some_and(char::is_alphabetic);
+    let last_word = text.rsplit(|character: char| character.is_whitespace() || wide(character)).next();
+    let address = last_word.is_some_and(|word| word.contains('@') || word.contains("://"));
     if before == '-' && letter_before_hyphen && after.is_lowercase() {
         text.pop();
-    } else {
+    } else if !(address && after.is_ascii_lowercase()) {
+        // An address has no blank in it, so one that reaches the end of a line goes on in the next.
         text.push(' ');
     }
     text.push_str(next);

@@ -95,7 +95,9 @@ fn unpacked_too_large() -> ParseError {
 
 fn damaged(detail: &str) -> ParseError {
     let detail: String = detail.chars().take(120).collect();
-    ParseError::damaged(format!("The PDF is damaged ({detail}). Open it, print or save it as PDF again and upload that."))
+    ParseError::damaged(format!(
+        "The PDF is damaged ({detail}). Open it, print or save it as PDF again and upload that."
+    ))
 }
 
 /// The unpacked bytes of a stream; nothing when it is broken or not text at all, an error when it is a bomb.

@@ -6,10 +6,11 @@ use parlance_ingestion::{BoxedParser, BoxedParserConfig, ParseErrorKind, ParseLi
 use tokio::sync::mpsc;
 
 use crate::make_pdf::{cjk_pdf, sentence, sixty_pages, utf16_hex};
-use crate::run::{children, limits, open, parse, parse_with, parser};
+use crate::run::{alone, children, limits, open, parse, parse_with, parser};
 
 #[tokio::test]
 async fn a_text_file_comes_back_as_passages() {
+    let _alone = alone().await;
     let text = "第一段。\n\n".repeat(300);
     let parsed = parse("說明.txt", text.as_bytes()).await;
     let summary = parsed.result.unwrap();
@@ -23,6 +24,7 @@ async fn a_text_file_comes_back_as_passages() {
 
 #[tokio::test]
 async fn sixty_pages_with_a_font_that_is_not_embedded() {
+    let _alone = alone().await;
     for cmap in ["UniCNS-UCS2-H", "UniCNS-UTF16-H"] {
         let parsed = parse("manual.pdf", &cjk_pdf(cmap, &sixty_pages(), utf16_hex)).await;
         assert_eq!(parsed.result.unwrap().pages, Some(60));
@@ -38,6 +40,7 @@ async fn sixty_pages_with_a_font_that_is_not_embedded() {
 
 #[tokio::test]
 async fn code_pages_of_fonts_that_are_not_embedded() {
+    let _alone = alone().await;
     let lines = vec![vec!["保固期限為兩年，請保留發票。".to_owned()]];
     let big5 = |text: &str| encoding_rs::BIG5.encode(text).0.iter().map(|byte| format!("{byte:02X}")).collect();
     let parsed = parse("a.pdf", &cjk_pdf("ETen-B5-H", &lines, big5)).await;
@@ -54,12 +57,14 @@ async fn code_pages_of_fonts_that_are_not_embedded() {
 
 #[tokio::test]
 async fn a_name_that_lies_is_told() {
+    let _alone = alone().await;
     let parsed = parse("a.pdf", b"plain text").await;
     assert_eq!(parsed.result.unwrap_err().kind, ParseErrorKind::Mismatch);
 }
 
 #[tokio::test]
 async fn time_memory_and_output_have_limits() {
+    let _alone = alone().await;
     let text = "字".repeat(200_000);
     let slow = ParseLimits { wall: Duration::from_millis(1), ..limits() };
     let parsed = parse_with(&parser(slow), "a.txt", text.as_bytes(), &ParseOptions::default()).await;
@@ -78,6 +83,7 @@ async fn time_memory_and_output_have_limits() {
 
 #[tokio::test]
 async fn a_dropped_parse_ends_its_child() {
+    let _alone = alone().await;
     let (events, received) = mpsc::channel(1);
     let parser = parser(limits());
     let text = "句子。".repeat(500_000);
@@ -102,6 +108,7 @@ async fn a_dropped_parse_ends_its_child() {
 
 #[tokio::test]
 async fn a_missing_program_is_our_fault_not_the_document_s() {
+    let _alone = alone().await;
     let parser = BoxedParser::new(BoxedParserConfig {
         executable: "/nonexistent/program".into(),
         arguments: Vec::new(),

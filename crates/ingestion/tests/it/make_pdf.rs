@@ -89,8 +89,9 @@ pub(crate) fn sentence(page: usize) -> String {
 pub(crate) fn sixty_pages() -> Vec<Vec<String>> {
     (1..=60)
         .map(|page| {
-            let mut lines: Vec<String> =
-                (1..=12).map(|line| format!("這是手冊第{page}頁第{line}行的說明文字，內容與設備的日常維護有關，")).collect();
+            let mut lines: Vec<String> = (1..=12)
+                .map(|line| format!("這是手冊第{page}頁第{line}行的說明文字，內容與設備的日常維護有關，"))
+                .collect();
             lines.insert(6, sentence(page));
             lines
         })
