@@ -168,8 +168,8 @@ mod tests {
         let mut text = String::new();
         loop {
             match reader.next()? {
-                Xml::Start(element) => text.push_str(&format!("<{}>", element.name())),
-                Xml::End(name) => text.push_str(&format!("</{name}>")),
+                Xml::Start(element) => text.extend(["<", &element.name(), ">"]),
+                Xml::End(name) => text.extend(["</", &name, ">"]),
                 Xml::Text(more) => text.push_str(&more),
                 Xml::Eof => return Ok(text),
             }
