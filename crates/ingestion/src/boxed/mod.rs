@@ -4,6 +4,7 @@ mod child;
 mod confine;
 mod frame;
 mod parser;
+mod recognise;
 
 pub use child::parse_child;
 pub use confine::{confine, limit_resources};

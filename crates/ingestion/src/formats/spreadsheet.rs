@@ -58,6 +58,11 @@ fn encrypted() -> ParseError {
 
 fn damaged(error: &dyn std::error::Error) -> ParseError {
     let detail: String = error.to_string().chars().take(120).collect();
+    if detail.contains("limit exceeded") {
+        return ParseError::too_large(format!(
+            "The workbook claims far too many cells ({detail}). Remove empty rows and columns and upload it again."
+        ));
+    }
     ParseError::damaged(format!("The workbook is damaged ({detail}). Open it, save it again and upload that."))
 }
 

@@ -120,3 +120,37 @@ async fn a_missing_program_is_our_fault_not_the_document_s() {
     assert_eq!(error.kind, ParseErrorKind::Internal);
     assert!(error.is_transient());
 }
+
+/// Two scripts in place of the real tools: they check that the file and the picture arrive, page by page.
+#[tokio::test]
+async fn scanned_pages_go_through_the_recognition_tools() {
+    let _alone = alone().await;
+    let directory = tempfile::tempdir().unwrap();
+    let script = |name: &str, body: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        path
+    };
+    // Draws pages 1 and 2 of a file that starts as a PDF does.
+    script("pdftoppm", r#"[ "$(head -c 4)" = "%PDF" ] && [ "$6" -le 2 ] && printf 'picture %s' "$6""#);
+    let tesseract = script("tesseract", r#"printf '第 一 行 from %s with %s' "$(cat)" "$4""#);
+    let mut file = crate::make_pdf::PdfFile::default();
+    file.add("<< /Type /Catalog /Pages 2 0 R >>");
+    file.add("<< /Type /Pages /Kids [3 0 R] /Count 1 >>");
+    file.add("<< /Type /Page /Parent 2 0 R >>");
+    let bytes = file.finish();
+
+    let parsed = parse("scan.pdf", &bytes).await;
+    let error = parsed.result.unwrap_err();
+    assert_eq!(error.kind, ParseErrorKind::NoText);
+    assert!(error.reason.contains("no text layer"), "{}", error.reason);
+
+    let options = ParseOptions { tesseract: Some(tesseract), ..ParseOptions::default() };
+    let parsed = parse_with(&parser(limits()), "scan.pdf", &bytes, &options).await;
+    assert_eq!(parsed.result.unwrap().pages, Some(2));
+    let found: Vec<_> = parsed.passages.iter().map(|passage| (passage.page, passage.text.as_str())).collect();
+    let expected = ["第一行 from picture 1 with chi_tra+eng", "第一行 from picture 2 with chi_tra+eng"];
+    assert_eq!(found, [(Some(1), expected[0]), (Some(2), expected[1])]);
+    assert_eq!(children(), Vec::<String>::new());
+}
