@@ -47,9 +47,7 @@ fn describe(error: &Error) -> (StatusCode, &'static str, String) {
         Error::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "throttled", format!("{error}.")),
         Error::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", text.clone()),
         Error::OutOfSpace(text) => (StatusCode::INSUFFICIENT_STORAGE, "out_of_space", text.clone()),
-        Error::Internal { .. } => {
-            (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal server error.".to_owned())
-        }
+        Error::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal server error.".to_owned()),
     }
 }
 

@@ -39,8 +39,7 @@ pub(crate) async fn log_request(request: Request, next: Next) -> Response {
             tracing::debug!(%method, route, status = status.as_u16(), milliseconds, "request");
         }
     }
-    let labels =
-        [("method", method.to_string()), ("route", route), ("status", status.as_u16().to_string())];
+    let labels = [("method", method.to_string()), ("route", route), ("status", status.as_u16().to_string())];
     metrics::counter!("parlance_http_requests_total", &labels).increment(1);
     metrics::histogram!("parlance_http_request_seconds", &labels[..2]).record(elapsed.as_secs_f64());
     response.headers_mut().insert(REQUEST_ID.clone(), request_id);

@@ -37,8 +37,9 @@ impl Events {
 
     /// For a message of a conversation.
     pub(crate) fn new(app: &App, tenant: Tenant, conversation: &str, message: &str) -> Self {
-        let prefix =
-            format!(r#"{{"conversationId":"{conversation}","conversation_id":"{conversation}","messageId":"{message}""#);
+        let prefix = format!(
+            r#"{{"conversationId":"{conversation}","conversation_id":"{conversation}","messageId":"{message}""#
+        );
         Self { app: app.clone(), tenant, prefix }
     }
 

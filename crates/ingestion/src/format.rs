@@ -207,9 +207,9 @@ fn look(head: &[u8]) -> Look {
         return Look::Textual;
     }
     // UTF-16 without a mark has zero bytes too, but only in every second place.
-    let zeros = head.iter().filter(|byte| **byte == 0).count();
+    let has_zeros = head.contains(&0);
     let controls = head.iter().filter(|byte| matches!(byte, 1..=6 | 14..=26 | 28..=31)).count();
-    if zeros > 0 && crate::decode::sniff_utf16(head).is_none() || controls * 20 > head.len() {
+    if has_zeros && crate::decode::sniff_utf16(head).is_none() || controls * 20 > head.len() {
         Look::Binary
     } else {
         Look::Textual

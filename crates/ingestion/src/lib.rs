@@ -22,7 +22,7 @@ mod pdf;
 mod split;
 mod table;
 
-pub use boxed::{BoxedParser, BoxedParserConfig, ParseLimits, confine, parse_child};
+pub use boxed::{BoxedParser, BoxedParserConfig, ParseLimits, confine, limit_resources, parse_child};
 pub use error::{ParseError, ParseErrorKind};
 pub use format::{Format, HEAD_BYTES};
 pub use options::ParseOptions;

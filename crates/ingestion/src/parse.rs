@@ -2,7 +2,7 @@
 
 use crate::block::BlockSink;
 use crate::decode::decode_text;
-use crate::formats::{delimited, html, json, markdown, text};
+use crate::formats::{delimited, docx, epub, html, json, markdown, pptx, spreadsheet, text};
 use crate::packer::Packer;
 use crate::{Format, ParseError, ParseErrorKind, ParseOptions, ParseSummary, PassageSink, pdf};
 
@@ -53,6 +53,9 @@ fn parse_blocks(
         Format::Json => json::parse(&decode_text(bytes, None), sink),
         Format::JsonLines => json::parse_lines(&decode_text(bytes, None), sink),
         Format::Pdf => pdf::parse(bytes, options, packer),
-        _ => Err(ParseError::new(ParseErrorKind::Unsupported, "not yet")),
+        Format::Docx => docx::parse(bytes, options, sink),
+        Format::Pptx => pptx::parse(bytes, options, sink),
+        Format::Xlsx | Format::Xls | Format::Ods => spreadsheet::parse(format, bytes, options, sink),
+        Format::Epub => epub::parse(bytes, options, sink),
     }
 }

@@ -246,7 +246,9 @@ mod tests {
         assert_eq!(message("{}"), "isStreaming: This field is required.");
         assert_eq!(message(r#"{"isStreaming": null}"#), "isStreaming: This field may not be null.");
         assert_eq!(message(r#"{"isStreaming": true, "items": [{}]}"#), "items.0.pageNumber: This field is required.");
-        assert!(message(r#"{"isStreaming": true, "items": [{"page_number": "x"}]}"#).starts_with("items.0.pageNumber: "));
+        assert!(
+            message(r#"{"isStreaming": true, "items": [{"page_number": "x"}]}"#).starts_with("items.0.pageNumber: ")
+        );
         assert_eq!(message("{\"isStreaming\": \"a\\u0000\"}"), "isStreaming: Null characters are not allowed.");
         assert!(message("[1]").starts_with("nonFieldErrors: "));
         assert!(matches!(parse::<Example>(b"{"), Err(Error::BadRequest(_))));

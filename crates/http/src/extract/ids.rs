@@ -15,9 +15,8 @@ pub(crate) struct PathId<K: IdKind>(pub(crate) Id<K>);
 pub(crate) struct PathIds<A: IdKind, B: IdKind>(pub(crate) Id<A>, pub(crate) Id<B>);
 
 async fn path_values<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Vec<String>, ApiError> {
-    let params = RawPathParams::from_request_parts(parts, state)
-        .await
-        .map_err(|_not_text| ApiError(Error::NotFound("path")))?;
+    let params =
+        RawPathParams::from_request_parts(parts, state).await.map_err(|_not_text| ApiError(Error::NotFound("path")))?;
     Ok(params.iter().map(|(_, value)| value.to_owned()).collect())
 }
 

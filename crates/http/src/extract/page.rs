@@ -74,8 +74,12 @@ impl Paging {
 
     fn link(&self, number: u64) -> String {
         let mut url = self.url.clone();
-        let others: Vec<(String, String)> =
-            self.url.query_pairs().filter(|(key, _)| key != "page").map(|(key, value)| (key.into(), value.into())).collect();
+        let others: Vec<(String, String)> = self
+            .url
+            .query_pairs()
+            .filter(|(key, _)| key != "page")
+            .map(|(key, value)| (key.into(), value.into()))
+            .collect();
         url.query_pairs_mut().clear().extend_pairs(others).append_pair("page", &number.to_string());
         url.into()
     }

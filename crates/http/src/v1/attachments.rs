@@ -41,10 +41,7 @@ pub(crate) struct AttachmentView {
 fn view(app: &App, tenant: Tenant, attachment: Attachment) -> AttachmentView {
     AttachmentView {
         id: attachment.id.to_string(),
-        file: app
-            .links
-            .file_url(tenant, &attachment.blob_key, &attachment.filename, app.now())
-            .unwrap_or_default(),
+        file: app.links.file_url(tenant, &attachment.blob_key, &attachment.filename, app.now()).unwrap_or_default(),
         kind: attachment.kind,
         filename: attachment.filename,
         conversation: attachment.conversation_id.map(|id| id.to_string()),

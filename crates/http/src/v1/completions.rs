@@ -4,10 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use parlance_domain::{Error, kind};
+use parlance_service::App;
 use parlance_service::answer;
 use parlance_service::conversation_turn::Question;
 use parlance_service::streams::{End, Reader};
-use parlance_service::App;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -134,6 +134,8 @@ async fn whole(app: &App, mut reader: Reader) -> ApiResult<Response> {
             Ok((http::StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response())
         }
         End::Cancelled => Err(Error::Conflict("The answer was cancelled.".to_owned()).into()),
-        End::ShuttingDown => Err(Error::Unavailable("The server is stopping; try again in a moment.".to_owned()).into()),
+        End::ShuttingDown => {
+            Err(Error::Unavailable("The server is stopping; try again in a moment.".to_owned()).into())
+        }
     }
 }

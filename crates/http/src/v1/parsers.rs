@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
-use parlance_domain::kind::Parser;
 use parlance_domain::Error;
+use parlance_domain::kind::Parser;
 use parlance_service::App;
 use parlance_service::files::{PARSER, allowed_extensions};
 use serde::Serialize;

@@ -15,7 +15,7 @@ use crate::ParseError;
 ///
 /// # Errors
 /// When the kernel refuses a limit.
-pub(super) fn limit_resources(limits: &ParseLimits) -> Result<(), ParseError> {
+pub fn limit_resources(limits: &ParseLimits) -> Result<(), ParseError> {
     let exactly = |value: u64| Rlimit { current: Some(value), maximum: Some(value) };
     let cpu = limits.cpu_seconds.max(1);
     let list = [

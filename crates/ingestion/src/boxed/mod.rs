@@ -4,7 +4,8 @@ mod child;
 mod confine;
 mod frame;
 mod parser;
+mod recognise;
 
 pub use child::parse_child;
-pub use confine::confine;
+pub use confine::{confine, limit_resources};
 pub use parser::{BoxedParser, BoxedParserConfig, ParseLimits};

@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::frame::{Answer, MAX_FRAME_BYTES, Order};
+use super::recognise::recognise;
 use crate::format::HEAD_BYTES;
 use crate::{Format, ParseError, ParseErrorKind, ParseEvent, ParseOptions, ParseSummary};
 
@@ -86,8 +87,23 @@ impl BoxedParser {
         let _slot = slot.map_err(|error| ParseError::internal(format!("The parser is closed: {error}.")))?;
         let (file, head) = read_head(file).await?;
         let format = Format::of(filename, &head)?;
+        let scan = match (&options.tesseract, format) {
+            (Some(tesseract), Format::Pdf) => {
+                let copy = file.try_clone().map_err(|error| {
+                    ParseError::internal(format!("The stored file could not be kept open: {error}."))
+                })?;
+                Some((tesseract, copy))
+            }
+            _ => None,
+        };
         let order = Order { format, options: options.clone(), limits: self.config.limits };
-        self.run_child(file, &order, &events).await
+        let result = self.run_child(file, &order, &events).await;
+        match (result, scan) {
+            (Err(error), Some((tesseract, copy))) if error.kind == ParseErrorKind::NoText => {
+                recognise(&copy, tesseract, options, &events).await
+            }
+            (result, _) => result,
+        }
     }
 
     async fn run_child(

@@ -159,7 +159,7 @@ impl<'text> Reader<'text> {
     fn error(&self, what: &str) -> ParseError {
         let line = self.line.unwrap_or_else(|| {
             let before = self.text.as_bytes().get(..self.position).unwrap_or_default();
-            before.iter().filter(|byte| **byte == b'\n').count() + 1
+            before.split(|byte| *byte == b'\n').count()
         });
         ParseError::damaged(format!("The file is not valid JSON: line {line}: {what}. Correct it and upload it again."))
     }

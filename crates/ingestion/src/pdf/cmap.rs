@@ -1,4 +1,4 @@
-//! `ToUnicode` maps and the codespace of embedded CMaps.
+//! `ToUnicode` maps and the codespace of embedded character maps.
 
 use super::content::{Token, Tokens};
 

@@ -1,4 +1,4 @@
-//! The tokens of content streams and CMaps. Tolerant, without recursion.
+//! The tokens of content streams and character maps. Tolerant, without recursion.
 
 /// An operand or an operator.
 #[derive(Debug, Clone, PartialEq)]

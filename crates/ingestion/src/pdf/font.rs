@@ -178,9 +178,7 @@ impl Font {
 
     fn fallback_width(&self, text: Option<&str>) -> f32 {
         match &self.kind {
-            Kind::Composite { codes: Codes::Encoded(_) | Codes::JisRows, .. }
-                if text.is_some_and(|text| text.is_ascii()) =>
-            {
+            Kind::Composite { codes: Codes::Encoded(_) | Codes::JisRows, .. } if text.is_some_and(str::is_ascii) => {
                 self.default_width / 2.0
             }
             _ => self.default_width,
@@ -249,8 +247,8 @@ impl Font {
     }
 }
 
-/// The predefined CMaps whose codes are characters. Names are those of the PDF specification, section on predefined
-/// CMaps; the Big5, GBK and Shift-JIS families differ from the web encodings only in vendor characters.
+/// The predefined character maps whose codes are characters. Names are those of the PDF specification, section on
+/// predefined maps; the Big5, GBK and Shift-JIS families differ from the web encodings only in vendor characters.
 fn predefined(name: &[u8]) -> Codes {
     let name = String::from_utf8_lossy(name);
     if name.contains("-UCS2-") || name.contains("-UTF16-") {

@@ -19,9 +19,10 @@ impl Matrix {
 
     /// First `self`, then `next`.
     fn then(self, next: Self) -> Self {
-        let [a, b, c, d, e, f] = self.0;
-        let [g, h, i, j, k, l] = next.0;
-        Self([a * g + b * i, a * h + b * j, c * g + d * i, c * h + d * j, e * g + f * i + k, e * h + f * j + l])
+        let (first, second) = (self.0, next.0);
+        let row = |x: f32, y: f32| (x * second[0] + y * second[2], x * second[1] + y * second[3]);
+        let (right, up, origin) = (row(first[0], first[1]), row(first[2], first[3]), row(first[4], first[5]));
+        Self([right.0, right.1, up.0, up.1, origin.0 + second[4], origin.1 + second[5]])
     }
 
     fn moved(self, x: f32, y: f32) -> Self {
@@ -37,7 +38,7 @@ pub(super) struct Span {
     pub(super) start: f32,
     pub(super) end: f32,
     /// Place of the base line; larger is further up.
-    pub(super) line: f32,
+    pub(super) base: f32,
     /// Font size on the page.
     pub(super) size: f32,
     /// Direction of writing in quarter turns.
@@ -54,7 +55,7 @@ pub(super) struct Shown {
 }
 
 const MAX_DEPTH: u32 = 8;
-const MAX_FORMS: u32 = 2_000;
+const MAX_FORMS: u32 = 1_000;
 const MAX_STATES: usize = 256;
 const MAX_SPANS: usize = 500_000;
 const MAX_OPERANDS: usize = 1 << 16;
@@ -127,19 +128,10 @@ impl<'document> Interpreter<'document> {
             }
             let operator = match token {
                 Token::Operator(operator) => operator,
-                Token::Number(number) => {
-                    push(&mut operands, Operand::Number(number));
+                other => {
+                    push(&mut operands, other);
                     continue;
                 }
-                Token::Name(name) => {
-                    push(&mut operands, Operand::Name(name));
-                    continue;
-                }
-                Token::String(string) => {
-                    push(&mut operands, Operand::String(string));
-                    continue;
-                }
-                Token::ArrayStart | Token::ArrayEnd => continue,
             };
             let number = |from_end: usize| match operands.len().checked_sub(from_end).and_then(|at| operands.get(at)) {
                 Some(Operand::Number(number)) => *number,
@@ -302,9 +294,15 @@ fn private_use(character: char) -> bool {
     matches!(character, '\u{E000}'..='\u{F8FF}' | '\u{F0000}'..)
 }
 
-fn push<'bytes>(operands: &mut Vec<Operand<'bytes>>, operand: Operand<'bytes>) {
+/// Keeps an operand; the brackets of lists do not matter, because a list stands alone before its operator.
+fn push<'bytes>(operands: &mut Vec<Operand<'bytes>>, token: Token<'bytes>) {
     if operands.len() < MAX_OPERANDS {
-        operands.push(operand);
+        operands.extend(match token {
+            Token::Number(number) => Some(Operand::Number(number)),
+            Token::Name(name) => Some(Operand::Name(name)),
+            Token::String(string) => Some(Operand::String(string)),
+            Token::ArrayStart | Token::ArrayEnd | Token::Operator(_) => None,
+        });
     }
 }
 
@@ -314,17 +312,17 @@ fn matrix(number: &dyn Fn(usize) -> f32) -> Matrix {
 
 /// Adds a character to the last span when it follows it closely, else starts a span.
 fn place(spans: &mut Vec<Span>, characters: &str, before: Matrix, after: Matrix, size: f32) {
-    let [a, b, c, d, x, y] = before.0;
-    let [.., x_end, y_end] = after.0;
-    let height = (c.hypot(d) * size.abs()).max(0.01);
-    // The direction comes from the matrix, because a character may have no width.
-    let (mut dx, mut dy) = (a, b);
-    if (x_end - x).hypot(y_end - y) > 0.001 {
-        (dx, dy) = (x_end - x, y_end - y);
+    let [right_x, right_y, up_x, up_y, from_x, from_y] = before.0;
+    let [.., to_x, to_y] = after.0;
+    let height = (up_x.hypot(up_y) * size.abs()).max(0.01);
+    // A character without width has the direction of the matrix.
+    let (mut along_x, mut along_y) = (right_x, right_y);
+    if (to_x - from_x).hypot(to_y - from_y) > 0.001 {
+        (along_x, along_y) = (to_x - from_x, to_y - from_y);
     }
-    let turns = if dx.abs() >= dy.abs() {
-        if dx >= 0.0 { 0 } else { 2 }
-    } else if dy > 0.0 {
+    let turns = if along_x.abs() >= along_y.abs() {
+        if along_x >= 0.0 { 0 } else { 2 }
+    } else if along_y > 0.0 {
         1
     } else {
         3
@@ -335,13 +333,13 @@ fn place(spans: &mut Vec<Span>, characters: &str, before: Matrix, after: Matrix,
         2 => (-x, -y),
         _ => (-y, x),
     };
-    let ((start, line), (end, _)) = (turn(x, y), turn(x_end, y_end));
-    if !(start.is_finite() && end.is_finite() && line.is_finite() && height.is_finite()) {
+    let ((start, base), (end, _)) = (turn(from_x, from_y), turn(to_x, to_y));
+    if !(start.is_finite() && end.is_finite() && base.is_finite() && height.is_finite()) {
         return;
     }
     if let Some(last) = spans.last_mut()
         && last.turns == turns
-        && (last.line - line).abs() < height * 0.05
+        && (last.base - base).abs() < height * 0.05
         && (last.size - height).abs() < height * 0.05
         && (start - last.end).abs() < height * 0.12
         && last.text.len() < 4096
@@ -350,5 +348,5 @@ fn place(spans: &mut Vec<Span>, characters: &str, before: Matrix, after: Matrix,
         last.end = end.max(last.end);
         return;
     }
-    spans.push(Span { text: characters.to_owned(), start, end, line, size: height, turns });
+    spans.push(Span { text: characters.to_owned(), start, end, base, size: height, turns });
 }

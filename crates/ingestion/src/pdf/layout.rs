@@ -9,7 +9,7 @@ struct Line {
     text: String,
     start: f32,
     end: f32,
-    line: f32,
+    base: f32,
     size: f32,
     turns: u8,
 }
@@ -43,7 +43,7 @@ fn without_overprint(spans: Vec<Span>) -> Vec<Span> {
             other.text == span.text
                 && other.turns == span.turns
                 && (other.start - span.start).abs() < span.size * 0.15
-                && (other.line - span.line).abs() < span.size * 0.15
+                && (other.base - span.base).abs() < span.size * 0.15
         };
         if !kept.iter().rev().take(4).any(same) {
             kept.push(span);
@@ -59,7 +59,7 @@ fn lines(spans: Vec<Span>) -> Vec<Line> {
     for span in spans {
         let fits = current.last().is_none_or(|last| {
             let size = last.size.max(span.size);
-            last.turns == span.turns && (last.line - span.line).abs() < size * 0.4
+            last.turns == span.turns && (last.base - span.base).abs() < size * 0.4
         });
         if !fits {
             lines.extend(line(std::mem::take(&mut current)));
@@ -78,7 +78,7 @@ fn line(mut spans: Vec<Span>) -> Option<Line> {
         text: first.text,
         start: first.start,
         end: first.end,
-        line: first.line,
+        base: first.base,
         size: first.size,
         turns: first.turns,
     };
@@ -122,18 +122,18 @@ fn wide(character: char) -> bool {
 fn runs_downwards(lines: &[Line]) -> bool {
     let pairs = lines.iter().zip(lines.iter().skip(1));
     let jumps =
-        pairs.filter(|(upper, lower)| lower.turns != upper.turns || lower.line > upper.line + upper.size).count();
+        pairs.filter(|(upper, lower)| lower.turns != upper.turns || lower.base > upper.base + upper.size).count();
     jumps <= 3.max(lines.len() / 8)
 }
 
 /// Top to bottom, then along the line; what stands on one base line becomes one line.
 fn sort_by_place(lines: &mut Vec<Line>) {
-    lines.sort_by(|left, right| left.turns.cmp(&right.turns).then(right.line.total_cmp(&left.line)));
+    lines.sort_by(|left, right| left.turns.cmp(&right.turns).then(right.base.total_cmp(&left.base)));
     let mut sorted: Vec<Line> = Vec::with_capacity(lines.len());
     let mut row: Vec<Line> = Vec::new();
     for line in lines.drain(..) {
         let fits = row.first().is_none_or(|first: &Line| {
-            first.turns == line.turns && (first.line - line.line).abs() < first.size.max(line.size) * 0.4
+            first.turns == line.turns && (first.base - line.base).abs() < first.size.max(line.size) * 0.4
         });
         if !fits {
             sorted.extend(joined(std::mem::take(&mut row)));
@@ -173,7 +173,7 @@ fn body_size(lines: &[Line]) -> f32 {
 /// Whether `next` goes on with the paragraph of `last`.
 fn continues(last: &Line, next: &Line, right: f32) -> bool {
     let size = last.size.max(next.size);
-    let leading = last.line - next.line;
+    let leading = last.base - next.base;
     let alike = last.turns == next.turns && (last.size - next.size).abs() < size * 0.12;
     let near = leading > 0.0 && leading < size * 2.1;
     let tabs = last.text.contains('\t') || next.text.contains('\t');
@@ -229,9 +229,12 @@ fn join_line(text: &mut String, next: &str) {
         return;
     }
     let letter_before_hyphen = text.chars().rev().nth(1).is_some_and(char::is_alphabetic);
+    let last_word = text.rsplit(|character: char| character.is_whitespace() || wide(character)).next();
+    let address = last_word.is_some_and(|word| word.contains('@') || word.contains("://"));
     if before == '-' && letter_before_hyphen && after.is_lowercase() {
         text.pop();
-    } else {
+    } else if !(address && after.is_ascii_lowercase()) {
+        // An address has no blank in it, so one that reaches the end of a line goes on in the next.
         text.push(' ');
     }
     text.push_str(next);
@@ -242,9 +245,9 @@ mod tests {
     use super::*;
     use crate::block::collect::{heading, paragraph};
 
-    fn span(text: &str, start: f32, line: f32, size: f32) -> Span {
+    fn span(text: &str, start: f32, base: f32, size: f32) -> Span {
         let width: f32 = text.chars().map(|character| if wide(character) { size } else { size / 2.0 }).sum();
-        Span { text: text.to_owned(), start, end: start + width, line, size, turns: 0 }
+        Span { text: text.to_owned(), start, end: start + width, base, size, turns: 0 }
     }
 
     #[test]

@@ -6,10 +6,11 @@ use parlance_ingestion::{BoxedParser, BoxedParserConfig, ParseErrorKind, ParseLi
 use tokio::sync::mpsc;
 
 use crate::make_pdf::{cjk_pdf, sentence, sixty_pages, utf16_hex};
-use crate::run::{children, limits, open, parse, parse_with, parser};
+use crate::run::{alone, children, limits, open, parse, parse_with, parser};
 
 #[tokio::test]
 async fn a_text_file_comes_back_as_passages() {
+    let _alone = alone().await;
     let text = "第一段。\n\n".repeat(300);
     let parsed = parse("說明.txt", text.as_bytes()).await;
     let summary = parsed.result.unwrap();
@@ -23,6 +24,7 @@ async fn a_text_file_comes_back_as_passages() {
 
 #[tokio::test]
 async fn sixty_pages_with_a_font_that_is_not_embedded() {
+    let _alone = alone().await;
     for cmap in ["UniCNS-UCS2-H", "UniCNS-UTF16-H"] {
         let parsed = parse("manual.pdf", &cjk_pdf(cmap, &sixty_pages(), utf16_hex)).await;
         assert_eq!(parsed.result.unwrap().pages, Some(60));
@@ -38,6 +40,7 @@ async fn sixty_pages_with_a_font_that_is_not_embedded() {
 
 #[tokio::test]
 async fn code_pages_of_fonts_that_are_not_embedded() {
+    let _alone = alone().await;
     let lines = vec![vec!["保固期限為兩年，請保留發票。".to_owned()]];
     let big5 = |text: &str| encoding_rs::BIG5.encode(text).0.iter().map(|byte| format!("{byte:02X}")).collect();
     let parsed = parse("a.pdf", &cjk_pdf("ETen-B5-H", &lines, big5)).await;
@@ -54,12 +57,14 @@ async fn code_pages_of_fonts_that_are_not_embedded() {
 
 #[tokio::test]
 async fn a_name_that_lies_is_told() {
+    let _alone = alone().await;
     let parsed = parse("a.pdf", b"plain text").await;
     assert_eq!(parsed.result.unwrap_err().kind, ParseErrorKind::Mismatch);
 }
 
 #[tokio::test]
 async fn time_memory_and_output_have_limits() {
+    let _alone = alone().await;
     let text = "字".repeat(200_000);
     let slow = ParseLimits { wall: Duration::from_millis(1), ..limits() };
     let parsed = parse_with(&parser(slow), "a.txt", text.as_bytes(), &ParseOptions::default()).await;
@@ -78,6 +83,7 @@ async fn time_memory_and_output_have_limits() {
 
 #[tokio::test]
 async fn a_dropped_parse_ends_its_child() {
+    let _alone = alone().await;
     let (events, received) = mpsc::channel(1);
     let parser = parser(limits());
     let text = "句子。".repeat(500_000);
@@ -102,6 +108,7 @@ async fn a_dropped_parse_ends_its_child() {
 
 #[tokio::test]
 async fn a_missing_program_is_our_fault_not_the_document_s() {
+    let _alone = alone().await;
     let parser = BoxedParser::new(BoxedParserConfig {
         executable: "/nonexistent/program".into(),
         arguments: Vec::new(),
@@ -112,4 +119,38 @@ async fn a_missing_program_is_our_fault_not_the_document_s() {
     let error = parsed.result.unwrap_err();
     assert_eq!(error.kind, ParseErrorKind::Internal);
     assert!(error.is_transient());
+}
+
+/// Two scripts in place of the real tools: they check that the file and the picture arrive, page by page.
+#[tokio::test]
+async fn scanned_pages_go_through_the_recognition_tools() {
+    let _alone = alone().await;
+    let directory = tempfile::tempdir().unwrap();
+    let script = |name: &str, body: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        path
+    };
+    // Draws pages 1 and 2 of a file that starts as a PDF does.
+    script("pdftoppm", r#"[ "$(head -c 4)" = "%PDF" ] && [ "$6" -le 2 ] && printf 'picture %s' "$6""#);
+    let tesseract = script("tesseract", r#"printf '第 一 行 from %s with %s' "$(cat)" "$4""#);
+    let mut file = crate::make_pdf::PdfFile::default();
+    file.add("<< /Type /Catalog /Pages 2 0 R >>");
+    file.add("<< /Type /Pages /Kids [3 0 R] /Count 1 >>");
+    file.add("<< /Type /Page /Parent 2 0 R >>");
+    let bytes = file.finish();
+
+    let parsed = parse("scan.pdf", &bytes).await;
+    let error = parsed.result.unwrap_err();
+    assert_eq!(error.kind, ParseErrorKind::NoText);
+    assert!(error.reason.contains("no text layer"), "{}", error.reason);
+
+    let options = ParseOptions { tesseract: Some(tesseract), ..ParseOptions::default() };
+    let parsed = parse_with(&parser(limits()), "scan.pdf", &bytes, &options).await;
+    assert_eq!(parsed.result.unwrap().pages, Some(2));
+    let found: Vec<_> = parsed.passages.iter().map(|passage| (passage.page, passage.text.as_str())).collect();
+    let expected = ["第一行 from picture 1 with chi_tra+eng", "第一行 from picture 2 with chi_tra+eng"];
+    assert_eq!(found, [(Some(1), expected[0]), (Some(2), expected[1])]);
+    assert_eq!(children(), Vec::<String>::new());
 }

@@ -43,7 +43,7 @@ impl PdfFile {
     }
 }
 
-/// Hexadecimal string of `text` in UTF-16, as the `UniCNS` CMaps want it.
+/// Hexadecimal string of `text` in UTF-16, as the `UniCNS` character maps want it.
 pub(crate) fn utf16_hex(text: &str) -> String {
     text.encode_utf16().map(|unit| format!("{unit:04X}")).collect()
 }

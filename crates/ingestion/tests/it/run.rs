@@ -59,10 +59,13 @@ pub(crate) async fn parse(name: &str, bytes: &[u8]) -> Parsed {
     parse_with(&parser(limits()), name, bytes, &ParseOptions::default()).await
 }
 
+pub(crate) fn fixture_bytes(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)).unwrap()
+}
+
 /// A committed fixture, parsed without error.
 pub(crate) async fn fixture(name: &str) -> Vec<Passage> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
-    let parsed = parse(name, &std::fs::read(path).unwrap()).await;
+    let parsed = parse(name, &fixture_bytes(name)).await;
     let summary = parsed.result.unwrap();
     assert_eq!(summary.passages as usize, parsed.passages.len());
     for (index, passage) in parsed.passages.iter().enumerate() {
@@ -71,6 +74,12 @@ pub(crate) async fn fixture(name: &str) -> Vec<Passage> {
         assert_eq!(passage.end - passage.start, passage.text.chars().count() as u64);
     }
     parsed.passages
+}
+
+/// Keeps tests apart that start children, so that each can tell whether its own are gone.
+pub(crate) async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    ALONE.lock().await
 }
 
 /// Child processes of this process that have not been reaped.
