@@ -33,8 +33,11 @@ impl Writer {
     fn text(&mut self, length: usize) -> String {
         let mut text = String::new();
         for position in 0..length / 2 {
-            // Zipf by the inverse of a uniform number.
-            let rank = 8_000_000 / (1 + self.number() % 8_000);
+            // Ranks 1 to 8,000 with probability in inverse proportion (Zipf): e to the power of a
+            // uniform number. Scaled to whole numbers for the characters.
+            let uniform = f64::from(u32::try_from(self.number() % 1_000_000).unwrap_or_default()) / 1e6;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 8,000")]
+            let rank = (uniform * 8_000_f64.ln()).exp() as u64 * 7_919;
             for part in [rank % 3_011, rank % 2_003] {
                 let code = 0x4E00 + u32::try_from(part).unwrap_or_default() * 5 % 20_000;
                 text.extend(char::from_u32(code));

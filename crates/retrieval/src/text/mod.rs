@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use parlance_domain::kind::{FileId, KnowledgeBaseId, OrganisationId, PassageId};
-use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, NoMergePolicy};
 use tantivy::query::{BooleanQuery, Occur, Query, TermQuery};
 use tantivy::schema::IndexRecordOption;
 use tantivy::store::Compressor;
@@ -29,9 +29,11 @@ use crate::scope::{Source, bits};
 /// Working memory of the writer in bytes, while it exists.
 const WRITER_MEMORY: usize = 20_000_000;
 /// Segments below this many passages count as equally small when they are merged.
-const SMALL_SEGMENT: u32 = 2_000;
+const SMALL_SEGMENT: u32 = 300;
 /// Segments of about the same size that are merged into one.
-const SEGMENTS_TO_MERGE: usize = 4;
+const SEGMENTS_TO_MERGE: usize = 6;
+/// Segments within this power of two of each other are of about the same size.
+const SIZE_STEP: f64 = 2.0;
 /// When at rest, an index of at most this many passages is made one segment.
 const PASSAGES_IN_ONE_SEGMENT: u64 = 200_000;
 /// Indexes up to this size in bytes are compared with their checksums when opened.
@@ -211,6 +213,7 @@ impl TextIndex {
         let mut merging = LogMergePolicy::default();
         merging.set_min_num_segments(SEGMENTS_TO_MERGE);
         merging.set_min_layer_size(SMALL_SEGMENT);
+        merging.set_level_log_size(SIZE_STEP);
         merging.set_del_docs_ratio_before_merge(0.3);
         writer.set_merge_policy(Box::new(merging));
         Ok(writer)
@@ -302,20 +305,21 @@ impl TextIndex {
     /// When the index cannot be written; searches go on with what there was.
     pub fn rest(&self) -> Result<()> {
         let mut slot = self.lock_writer();
-        let Some(mut writer) = slot.take() else {
+        let Some(writer) = slot.take() else {
             return Ok(());
         };
+        writer.wait_merging_threads()?;
         let segments = self.index.searchable_segment_metas()?;
         let passages: u64 = segments.iter().map(|segment| u64::from(segment.num_docs())).sum();
         let has_deletes = segments.iter().any(tantivy::SegmentMeta::has_deletes);
         if (segments.len() > 1 || has_deletes) && passages <= PASSAGES_IN_ONE_SEGMENT {
+            // A new writer, because the old one's merges had to end first.
+            let mut writer = self.make_writer()?;
+            writer.set_merge_policy(Box::new(NoMergePolicy));
             let ids: Vec<_> = segments.iter().map(tantivy::SegmentMeta::id).collect();
-            // A merge of the writer's own may be working on one of them, which is no failure.
-            if let Err(error) = writer.merge(&ids).wait() {
-                tracing::debug!(%error, "full-text segments are being merged already");
-            }
+            writer.merge(&ids).wait()?;
+            writer.wait_merging_threads()?;
         }
-        writer.wait_merging_threads()?;
         self.show()
     }
 

@@ -177,9 +177,15 @@ fn score_part(
     let mut scores = vec![0.0_f32; segment.reader.max_doc() as usize];
     let mut touched: Vec<u32> = Vec::new();
     let mut closed = false;
+    let mut added = 0.0_f32;
+    let mut read_since_look = 0_u64;
     for postings in &part.postings {
         let weight = weights[postings.term];
-        if !closed && still_to_read > MANY_POSTINGS && touched.len() >= limit {
+        // The best score so far is below what has been added at most, and finding it costs about as
+        // much as reading a posting of every candidate.
+        let is_possible = still_to_add < added && read_since_look >= touched.len() as u64;
+        if !closed && is_possible && still_to_read > MANY_POSTINGS && touched.len() >= limit {
+            read_since_look = 0;
             let best = candidates.iter().map(|candidate| candidate.score);
             let threshold = best_score_at(limit, best.chain(touched.iter().map(|d| scores[*d as usize])));
             if still_to_add < threshold {
@@ -189,6 +195,8 @@ fn score_part(
             }
         }
         still_to_add -= weight * (K1 + 1.0);
+        added += weight * (K1 + 1.0);
+        read_since_look += u64::from(postings.info.doc_freq);
         still_to_read -= u64::from(postings.info.doc_freq);
         if closed {
             let mut list = segment.text.read_postings_from_terminfo(&postings.info, IndexRecordOption::WithFreqs)?;
