@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use parlance_domain::{Error, Result, Tenant};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{Connection, PgPool, SqliteConnection, SqlitePool};
 use tokio::sync::{Notify, mpsc};
 
 use crate::tx::{Engine as TxEngine, Tx, fault};
@@ -231,15 +231,24 @@ impl Db {
         }
     }
 
-    /// Writes a consistent copy of a SQLite database to `target`, which must not exist.
+    /// Writes a consistent copy of a SQLite database to `target`, which must not exist. Writes go on
+    /// meanwhile; those acknowledged before the call are in the copy.
     pub async fn snapshot(&self, target: &Path) -> Result<()> {
         match &self.engine {
-            Engine::Sqlite(sqlite) => sqlx::query("VACUUM INTO $1")
-                .bind(target.to_string_lossy().into_owned())
-                .execute(&sqlite.reads)
-                .await
-                .map(drop)
-                .map_err(fault),
+            Engine::Sqlite(sqlite) => {
+                // A connection of its own: the writer's is busy, and SQLite counts this as a write of
+                // those that only read.
+                let mut connection =
+                    SqliteConnection::connect_with(&sqlite.writer.connect_options()).await.map_err(fault)?;
+                sqlx::query("VACUUM INTO $1")
+                    .bind(target.to_string_lossy().into_owned())
+                    .execute(&mut connection)
+                    .await
+                    .map_err(fault)?;
+                connection.close().await.map_err(fault)?;
+                let flushed = async { tokio::fs::File::open(target).await?.sync_all().await };
+                flushed.await.map_err(|error| Error::internal("flushing a snapshot", error))
+            }
             Engine::Postgres(_) => Err(Error::BadRequest("use pg_dump to back up a PostgreSQL database".to_owned())),
         }
     }
