@@ -111,7 +111,7 @@ fn needs_migration(migrator: &Migrator, found: i64) -> Result<bool, OpenError> {
 mod tests {
     use sqlx::migrate::{Migration, MigrationType};
     use sqlx::sqlite::SqliteConnectOptions;
-    use sqlx::{Connection, SqliteConnection, SqlSafeStr};
+    use sqlx::{Connection, SqlSafeStr, SqliteConnection};
 
     use super::*;
 
@@ -127,8 +127,7 @@ mod tests {
     }
 
     async fn columns(path: &Path) -> Vec<String> {
-        let mut connection =
-            SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path)).await.unwrap();
+        let mut connection = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path)).await.unwrap();
         sqlx::query_scalar("SELECT name FROM pragma_table_info('notes') ORDER BY cid")
             .fetch_all(&mut connection)
             .await
