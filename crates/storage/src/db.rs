@@ -249,7 +249,9 @@ impl Db {
                 let flushed = async { tokio::fs::File::open(target).await?.sync_all().await };
                 flushed.await.map_err(|error| Error::internal("flushing a snapshot", error))
             }
-            Engine::Postgres(_) => Err(Error::BadRequest("use pg_dump to back up a PostgreSQL database".to_owned())),
+            Engine::Postgres(_) => Err(Error::BadRequest(
+                "use pg_dump to back up a PostgreSQL database; docs/DATABASES.md has the command".to_owned(),
+            )),
         }
     }
 
