@@ -111,9 +111,12 @@ start() {
             */pgserver/pginstall/bin) ;;
             *) fail "the user $(database_user) may not run $binaries/postgres" ;;
             esac
-            cp -R "$(dirname "$binaries")" "$folder/install"
+            local packages=${binaries%/pgserver/pginstall/bin}
+            mkdir "$folder/install"
+            # pgserver.libs has the libraries, which the programs look for beside the package.
+            cp -R "$packages"/pgserver* "$folder/install/"
             chmod -R a+rX "$folder/install"
-            binaries=$folder/install/bin
+            binaries=$folder/install/pgserver/pginstall/bin
         fi
     fi
     mkdir -p "$(dirname "$state")"
