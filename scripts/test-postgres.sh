@@ -7,6 +7,7 @@
 #   scripts/test-postgres.sh stop            stop it and remove its data
 #   scripts/test-postgres.sh run COMMAND...  all of it around one command
 #
+# TEST_POSTGRES_BIN may name the folder of initdb, postgres and pg_ctl to use.
 # Uses the PostgreSQL of the system, else the one in the Python package pgserver, which it installs
 # into .venv. It listens on a Unix socket in a private folder only and flushes nothing to disk.
 set -euo pipefail
@@ -95,6 +96,8 @@ start() {
     if [ -z "$binaries" ]; then
         binaries=$(python_binaries)
     fi
+    [ -x "$binaries/initdb" ] && [ -x "$binaries/postgres" ] && [ -x "$binaries/pg_ctl" ] ||
+        fail "$binaries is not the folder of a PostgreSQL's programs"
 
     # Not below target/: root's checkout is often closed to the database's user, and the path of a
     # socket may have 107 characters at most.
@@ -103,9 +106,17 @@ start() {
         chown "$(database_user)" "$folder"
         chmod 755 "$folder"
         if ! as_database_user test -x "$binaries/postgres"; then
-            cp -R "$(dirname "$binaries")" "$folder/install"
+            # Only the Python package, which is small, and never a folder named by mistake.
+            case $binaries in
+            */pgserver/pginstall/bin) ;;
+            *) fail "the user $(database_user) may not run $binaries/postgres" ;;
+            esac
+            local packages=${binaries%/pgserver/pginstall/bin}
+            mkdir "$folder/install"
+            # pgserver.libs has the libraries, which the programs look for beside the package.
+            cp -R "$packages"/pgserver* "$folder/install/"
             chmod -R a+rX "$folder/install"
-            binaries=$folder/install/bin
+            binaries=$folder/install/pgserver/pginstall/bin
         fi
     fi
     mkdir -p "$(dirname "$state")"
@@ -157,7 +168,11 @@ url() {
 }
 
 case ${1:-} in
-start) start ;;
+start)
+    # A failed start leaves nothing behind.
+    trap '[ $? -eq 0 ] || stop' EXIT
+    start
+    ;;
 stop) stop ;;
 url) url parlance_test ;;
 superuser-url) url postgres ;;

@@ -151,6 +151,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn discarded_bytes_leave_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).await.unwrap();
+        let mut incoming = blobs.incoming("one").await.unwrap();
+        incoming.write(b"x").await.unwrap();
+        incoming.discard().await;
+        assert_eq!(std::fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);
+        assert!(blobs.open_file("media/one").await.unwrap().is_none());
+        assert!(blobs.open_file("../incoming/one").await.unwrap().is_none());
+    }
+
+    #[tokio::test]
     async fn a_restart_clears_what_was_half_written() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(folder.path()).await.unwrap();

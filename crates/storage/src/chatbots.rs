@@ -144,7 +144,7 @@ pub async fn knowledge_bases(tx: &mut Tx, tenant: Tenant, id: ChatbotId) -> Resu
     .map_err(fault)
 }
 
-/// Makes the assistant's bases exactly these, which must be of the same organisation.
+/// Makes the assistant's bases exactly these. Those of another organisation are left out.
 pub async fn set_knowledge_bases(tx: &mut Tx, tenant: Tenant, id: ChatbotId, bases: &[KnowledgeBaseId]) -> Result<()> {
     execute!(
         tx,
@@ -156,8 +156,9 @@ pub async fn set_knowledge_bases(tx: &mut Tx, tenant: Tenant, id: ChatbotId, bas
         execute!(
             tx,
             sqlx::query(
-                "INSERT INTO chatbot_knowledge_bases (org_id, chatbot_id, knowledge_base_id) VALUES ($1, $2, $3) \
-             ON CONFLICT DO NOTHING"
+                "INSERT INTO chatbot_knowledge_bases (org_id, chatbot_id, knowledge_base_id) \
+             SELECT $1, c.id, b.id FROM chatbots AS c, knowledge_bases AS b \
+             WHERE c.org_id = $1 AND c.id = $2 AND b.org_id = $1 AND b.id = $3 ON CONFLICT DO NOTHING"
             )
             .bind(tenant.organisation())
             .bind(id)

@@ -1,6 +1,6 @@
 //! Opening the database and handing out transactions.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use parlance_domain::{Error, Result, Tenant};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{PgPool, SqlitePool};
-use tokio::sync::mpsc;
+use sqlx::{Connection, PgPool, SqliteConnection, SqlitePool};
+use tokio::sync::{Notify, mpsc};
 
 use crate::tx::{Engine as TxEngine, Tx, fault};
 use crate::{migrate, writer};
@@ -96,8 +96,19 @@ pub struct Db {
 }
 
 #[derive(Clone, Debug)]
+struct Sqlite {
+    reads: SqlitePool,
+    writes: mpsc::Sender<writer::Write>,
+    /// Tells the writer to take no more writes.
+    stop: Arc<Notify>,
+    /// Holds the writer's connection.
+    writer: SqlitePool,
+    _lock: Arc<File>,
+}
+
+#[derive(Clone, Debug)]
 enum Engine {
-    Sqlite { reads: SqlitePool, writes: mpsc::Sender<writer::Write>, _lock: Arc<File> },
+    Sqlite(Sqlite),
     Postgres(PgPool),
 }
 
@@ -141,13 +152,13 @@ impl Db {
             .await?;
         let (sender, receiver) = mpsc::channel(WRITE_QUEUE);
         let connection = writes.acquire().await?;
-        tokio::spawn(writer::run(connection, receiver));
-        Ok(Self { engine: Engine::Sqlite { reads, writes: sender, _lock: Arc::new(lock) } })
+        let stop = Arc::new(Notify::new());
+        tokio::spawn(writer::run(connection, receiver, Arc::clone(&stop)));
+        let sqlite = Sqlite { reads, writes: sender, stop, writer: writes, _lock: Arc::new(lock) };
+        Ok(Self { engine: Engine::Sqlite(sqlite) })
     }
 
     async fn open_postgres(config: &DbConfig) -> Result<Self, OpenError> {
-        let migrate_url = config.migrate_url.as_deref().unwrap_or(&config.url);
-        migrate::postgres(migrate_url, &config.url).await?;
         let options = PgConnectOptions::from_str(&config.url)?.application_name("parlance");
         let pool = PgPoolOptions::new()
             .max_connections(config.connections.max(2))
@@ -160,15 +171,18 @@ impl Db {
                 .fetch_one(&pool)
                 .await?;
         if bypasses {
+            // Before the migration, so that a refused role owns no tables.
             return Err(OpenError::Superuser(role));
         }
+        let migrate_url = config.migrate_url.as_deref().unwrap_or(&config.url);
+        migrate::postgres(migrate_url, &config.url).await?;
         Ok(Self { engine: Engine::Postgres(pool) })
     }
 
     /// A connection to read with, which sees what `scope` allows.
     pub async fn read(&self, scope: impl Into<Scope>) -> Result<Tx> {
         let engine = match &self.engine {
-            Engine::Sqlite { reads, .. } => TxEngine::Sqlite(reads.acquire().await.map_err(fault)?),
+            Engine::Sqlite(sqlite) => TxEngine::Sqlite(sqlite.reads.acquire().await.map_err(fault)?),
             Engine::Postgres(pool) => {
                 let mut connection = pool.acquire().await.map_err(fault)?;
                 // Set anew at every checkout: what an earlier user of the connection set is gone.
@@ -193,7 +207,7 @@ impl Db {
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
     {
         match &self.engine {
-            Engine::Sqlite { writes, .. } => writer::submit(writes, operation).await,
+            Engine::Sqlite(sqlite) => writer::submit(&sqlite.writes, operation).await,
             Engine::Postgres(pool) => {
                 let pool = pool.clone();
                 let setting = scope.into().setting();
@@ -212,30 +226,44 @@ impl Db {
     /// `sqlite` or `postgres`.
     pub const fn engine_name(&self) -> &'static str {
         match self.engine {
-            Engine::Sqlite { .. } => "sqlite",
+            Engine::Sqlite(_) => "sqlite",
             Engine::Postgres(_) => "postgres",
         }
     }
 
-    /// Writes a consistent copy of a SQLite database to `target`, which must not exist.
+    /// Writes a consistent copy of a SQLite database to `target`, which must not exist. Writes go on
+    /// meanwhile; those acknowledged before the call are in the copy.
     pub async fn snapshot(&self, target: &Path) -> Result<()> {
         match &self.engine {
-            Engine::Sqlite { reads, .. } => sqlx::query("VACUUM INTO $1")
-                .bind(target.to_string_lossy().into_owned())
-                .execute(reads)
-                .await
-                .map(drop)
-                .map_err(fault),
-            Engine::Postgres(_) => Err(Error::BadRequest("use pg_dump to back up a PostgreSQL database".to_owned())),
+            Engine::Sqlite(sqlite) => {
+                // A connection of its own: the writer's is busy, and SQLite counts this as a write of
+                // those that only read.
+                let mut connection =
+                    SqliteConnection::connect_with(&sqlite.writer.connect_options()).await.map_err(fault)?;
+                sqlx::query("VACUUM INTO $1")
+                    .bind(target.to_string_lossy().into_owned())
+                    .execute(&mut connection)
+                    .await
+                    .map_err(fault)?;
+                connection.close().await.map_err(fault)?;
+                let flushed = async { tokio::fs::File::open(target).await?.sync_all().await };
+                flushed.await.map_err(|error| Error::internal("flushing a snapshot", error))
+            }
+            Engine::Postgres(_) => Err(Error::BadRequest(
+                "use pg_dump to back up a PostgreSQL database; docs/DATABASES.md has the command".to_owned(),
+            )),
         }
     }
 
-    /// Waits for running writes and closes all connections.
+    /// Takes no more writes, waits for those that were handed in, and closes all connections. Other
+    /// clones of this database are of no use afterwards.
     pub async fn close(self) {
         match self.engine {
-            Engine::Sqlite { reads, writes, .. } => {
-                drop(writes);
-                reads.close().await;
+            Engine::Sqlite(sqlite) => {
+                sqlite.stop.notify_one();
+                // The writer gives its connection back at its end, which this waits for.
+                sqlite.writer.close().await;
+                sqlite.reads.close().await;
             }
             Engine::Postgres(pool) => pool.close().await,
         }
@@ -251,9 +279,10 @@ fn lock_beside(database: &Path) -> Result<File, OpenError> {
         .truncate(false)
         .write(true)
         .open(&path)
-        .map_err(|error| OpenError::File(path, error))?;
+        .map_err(|error| OpenError::File(path.clone(), error))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(_held) => Err(OpenError::InUse(database.to_owned())),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(database.to_owned())),
+        Err(TryLockError::Error(error)) => Err(OpenError::File(path, error)),
     }
 }

@@ -304,9 +304,10 @@ pub async fn publish(tx: &mut Tx, tenant: Tenant, id: FileId, generation: i64, n
         tx,
         sqlx::query(
             "UPDATE files SET status = 'done', stage = '', failure = NULL, generation = $3, updated_at = $4, \
-         passages_count = (SELECT count(*) FROM passages WHERE file_id = $2 AND generation = $3), \
+         passages_count = (SELECT count(*) FROM passages \
+                           WHERE org_id = $1 AND file_id = $2 AND generation = $3), \
          characters = (SELECT CAST(coalesce(sum(characters), 0) AS BIGINT) FROM passages \
-                       WHERE file_id = $2 AND generation = $3) \
+                       WHERE org_id = $1 AND file_id = $2 AND generation = $3) \
          WHERE org_id = $1 AND id = $2 AND next_generation = $3"
         )
         .bind(tenant.organisation())

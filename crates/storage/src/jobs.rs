@@ -32,7 +32,7 @@ pub struct NewJob<'a> {
     pub id: JobId,
     /// Which job it is.
     pub kind: &'a str,
-    /// Two jobs with the same key are one: the later replaces the earlier and takes its lease away.
+    /// Two jobs of an organisation with the same key are one: the later replaces the earlier and takes its lease away.
     pub unique_key: String,
     /// Its arguments, JSON.
     pub payload: String,
@@ -47,7 +47,7 @@ pub async fn enqueue(tx: &mut Tx, tenant: Tenant, job: &NewJob<'_>, now: Timesta
         sqlx::query(
             "INSERT INTO jobs (id, org_id, kind, unique_key, payload, run_at, attempts, generation, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6, 0, 0, $7) \
-         ON CONFLICT (unique_key) DO UPDATE SET payload = excluded.payload, run_at = excluded.run_at, attempts = 0, \
+         ON CONFLICT (org_id, unique_key) DO UPDATE SET payload = excluded.payload, run_at = excluded.run_at, attempts = 0, \
          generation = jobs.generation + 1, leased_until = NULL, last_error = NULL"
         )
         .bind(job.id)

@@ -175,7 +175,7 @@ pub async fn chatbots(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId) -> Resul
     .map_err(fault)
 }
 
-/// Makes the base's assistants exactly these, which must be of the same organisation.
+/// Makes the base's assistants exactly these. Those of another organisation are left out.
 pub async fn set_chatbots(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId, chatbots: &[ChatbotId]) -> Result<()> {
     execute!(
         tx,
@@ -187,8 +187,9 @@ pub async fn set_chatbots(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId, chat
         execute!(
             tx,
             sqlx::query(
-                "INSERT INTO chatbot_knowledge_bases (org_id, chatbot_id, knowledge_base_id) VALUES ($1, $2, $3) \
-             ON CONFLICT DO NOTHING"
+                "INSERT INTO chatbot_knowledge_bases (org_id, chatbot_id, knowledge_base_id) \
+             SELECT $1, c.id, b.id FROM chatbots AS c, knowledge_bases AS b \
+             WHERE c.org_id = $1 AND c.id = $2 AND b.org_id = $1 AND b.id = $3 ON CONFLICT DO NOTHING"
             )
             .bind(tenant.organisation())
             .bind(*chatbot)

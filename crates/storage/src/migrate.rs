@@ -1,9 +1,10 @@
 //! Bringing a schema up to date, never down, and never without a way back.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use sqlx::migrate::Migrator;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, SqlitePool};
 
 use crate::OpenError;
@@ -18,29 +19,55 @@ fn known_version(migrator: &Migrator) -> i64 {
 
 /// Refuses a newer schema, snapshots an older one, applies what is missing.
 pub(crate) async fn sqlite(pool: &SqlitePool, path: &Path) -> Result<(), OpenError> {
+    migrate_sqlite(&SQLITE, pool, path).await
+}
+
+async fn migrate_sqlite(migrator: &Migrator, pool: &SqlitePool, path: &Path) -> Result<(), OpenError> {
     let has_history: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'")
         .fetch_one(pool)
         .await?;
     if has_history > 0 {
         let found: i64 =
             sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations").fetch_one(pool).await?;
-        if !needs_migration(&SQLITE, found)? {
+        if !needs_migration(migrator, found)? {
             return Ok(());
         }
-        let snapshot = path.with_extension(format!("before-schema-{}.db", known_version(&SQLITE)));
-        if !snapshot.exists() {
-            sqlx::query("VACUUM INTO $1").bind(snapshot.to_string_lossy().into_owned()).execute(pool).await?;
-            tracing::info!(snapshot = %snapshot.display(), "saved a copy of the database before its migration");
-        }
+        let snapshot = save_snapshot(pool, path, found).await?;
+        tracing::info!(snapshot = %snapshot.display(), "saved a copy of the database before its migration");
     }
-    SQLITE.run(pool).await?;
+    migrator.run(pool).await?;
     Ok(())
+}
+
+/// Copies the database to a file beside it that is named after its schema version. The last copy of
+/// a version stands; it appears under its name only when all of it is on disk.
+async fn save_snapshot(pool: &SqlitePool, path: &Path, version: i64) -> Result<PathBuf, OpenError> {
+    let snapshot = path.with_extension(format!("schema-{version}.db"));
+    let unfinished = path.with_extension(format!("schema-{version}.unfinished"));
+    match tokio::fs::remove_file(&unfinished).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(OpenError::File(unfinished, error)),
+        _ => {}
+    }
+    sqlx::query("VACUUM INTO $1").bind(unfinished.to_string_lossy().into_owned()).execute(pool).await?;
+    let publish = async {
+        tokio::fs::File::open(&unfinished).await?.sync_all().await?;
+        tokio::fs::rename(&unfinished, &snapshot).await?;
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            tokio::fs::File::open(folder).await?.sync_all().await?;
+        }
+        Ok(())
+    };
+    publish.await.map_err(|error| OpenError::File(snapshot.clone(), error))?;
+    Ok(snapshot)
 }
 
 /// As [`sqlite`], but the way back is the operator's own backup: a server cannot copy a PostgreSQL
 /// database. Grants the serving role what it needs when it is another one.
 pub(crate) async fn postgres(migrate_url: &str, serve_url: &str) -> Result<(), OpenError> {
-    let pool: PgPool = PgPoolOptions::new().max_connections(2).connect(migrate_url).await?;
+    // Row-level security binds the owner of the tables too: a migration that changes rows must see
+    // those of every organisation.
+    let options = PgConnectOptions::from_str(migrate_url)?.options([("parlance.organisation", "*")]);
+    let pool: PgPool = PgPoolOptions::new().max_connections(2).connect_with(options).await?;
     let has_history: bool =
         sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(&pool).await?;
     let mut pending = true;
@@ -53,7 +80,7 @@ pub(crate) async fn postgres(migrate_url: &str, serve_url: &str) -> Result<(), O
         POSTGRES.run(&pool).await?;
     }
     if migrate_url != serve_url {
-        let options: sqlx::postgres::PgConnectOptions = serve_url.parse()?;
+        let options = PgConnectOptions::from_str(serve_url)?;
         // Role names cannot be parameters; quote_ident makes it one identifier.
         let grants: Vec<String> = sqlx::query_scalar(
             "SELECT format(statement, quote_ident($1)) FROM (VALUES \
@@ -78,4 +105,88 @@ fn needs_migration(migrator: &Migrator, found: i64) -> Result<bool, OpenError> {
         return Err(OpenError::Newer { found, known });
     }
     Ok(found < known)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::migrate::{Migration, MigrationType};
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{Connection, SqlSafeStr, SqliteConnection};
+
+    use super::*;
+
+    fn release(statements: &[&'static str]) -> Migrator {
+        let migrations = (1..).zip(statements).map(|(version, sql)| {
+            Migration::new(version, "step".into(), MigrationType::Simple, sql.into_sql_str(), false)
+        });
+        Migrator::with_migrations(migrations.collect())
+    }
+
+    async fn pool(path: &Path) -> SqlitePool {
+        SqlitePool::connect_with(SqliteConnectOptions::new().filename(path).create_if_missing(true)).await.unwrap()
+    }
+
+    async fn columns(path: &Path) -> Vec<String> {
+        let mut connection = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path)).await.unwrap();
+        sqlx::query_scalar("SELECT name FROM pragma_table_info('notes') ORDER BY cid")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap()
+    }
+
+    const FIRST: &str = "CREATE TABLE notes (text TEXT NOT NULL)";
+    const SECOND: &str = "ALTER TABLE notes ADD COLUMN page BIGINT";
+
+    #[tokio::test]
+    async fn a_copy_of_the_old_schema_is_saved_before_its_migration() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("parlance.db");
+        let snapshot = folder.path().join("parlance.schema-1.db");
+        let pool = pool(&path).await;
+
+        migrate_sqlite(&release(&[FIRST]), &pool, &path).await.unwrap();
+        sqlx::query("INSERT INTO notes VALUES ('kept')").execute(&pool).await.unwrap();
+        assert!(!snapshot.exists(), "an empty database has nothing to save");
+        migrate_sqlite(&release(&[FIRST]), &pool, &path).await.unwrap();
+        assert!(!snapshot.exists(), "nothing was migrated");
+
+        // What a crash in the middle of an earlier copy leaves.
+        std::fs::write(folder.path().join("parlance.schema-1.unfinished"), b"half").unwrap();
+        migrate_sqlite(&release(&[FIRST, SECOND]), &pool, &path).await.unwrap();
+        assert_eq!(columns(&path).await, ["text", "page"]);
+        assert_eq!(columns(&snapshot).await, ["text"]);
+        let mut old = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&snapshot)).await.unwrap();
+        let text: String = sqlx::query_scalar("SELECT text FROM notes").fetch_one(&mut old).await.unwrap();
+        assert_eq!(text, "kept");
+    }
+
+    #[tokio::test]
+    async fn a_failed_migration_changes_nothing_and_the_next_try_saves_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("parlance.db");
+        let snapshot = folder.path().join("parlance.schema-1.db");
+        let pool = pool(&path).await;
+        migrate_sqlite(&release(&[FIRST]), &pool, &path).await.unwrap();
+
+        let broken = release(&[FIRST, "ALTER TABLE notes ADD COLUMN page BIGINT; SELECT no_such_function()"]);
+        assert!(matches!(migrate_sqlite(&broken, &pool, &path).await, Err(OpenError::Migrate(_))));
+        assert_eq!(columns(&path).await, ["text"]);
+
+        // The old release goes on, and what it writes is in the copy of the next try.
+        sqlx::query("INSERT INTO notes VALUES ('later')").execute(&pool).await.unwrap();
+        migrate_sqlite(&release(&[FIRST, SECOND]), &pool, &path).await.unwrap();
+        let mut old = SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&snapshot)).await.unwrap();
+        let texts: Vec<String> = sqlx::query_scalar("SELECT text FROM notes").fetch_all(&mut old).await.unwrap();
+        assert_eq!(texts, ["later"]);
+    }
+
+    #[tokio::test]
+    async fn an_older_release_refuses_a_newer_schema() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("parlance.db");
+        let pool = pool(&path).await;
+        migrate_sqlite(&release(&[FIRST, SECOND]), &pool, &path).await.unwrap();
+        let refused = migrate_sqlite(&release(&[FIRST]), &pool, &path).await;
+        assert!(matches!(refused, Err(OpenError::Newer { found: 2, known: 1 })), "{refused:?}");
+    }
 }

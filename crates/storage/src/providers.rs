@@ -104,7 +104,8 @@ pub async fn models(tx: &mut Tx, tenant: Tenant) -> Result<Vec<Model>> {
     .map_err(fault)
 }
 
-/// Makes the provider's models exactly these.
+/// Makes the provider's models exactly these. Nothing happens when the provider is another
+/// organisation's.
 pub async fn replace_models(tx: &mut Tx, tenant: Tenant, provider: ProviderId, models: &[Model]) -> Result<()> {
     let kept = serde_json::to_string(&models.iter().map(|model| model.id).collect::<Vec<_>>()).unwrap_or_default();
     execute!(
@@ -120,7 +121,8 @@ pub async fn replace_models(tx: &mut Tx, tenant: Tenant, provider: ProviderId, m
     for model in models {
         execute!(tx, sqlx::query(
             "INSERT INTO models (id, org_id, provider_id, role, name, dimensions, sees_images, is_default, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+             SELECT $1, p.org_id, p.id, $4, $5, $6, $7, $8, $9 FROM model_providers AS p \
+             WHERE p.org_id = $2 AND p.id = $3 \
              ON CONFLICT (id) DO UPDATE SET role = excluded.role, name = excluded.name, \
              dimensions = excluded.dimensions, sees_images = excluded.sees_images, is_default = excluded.is_default \
              WHERE models.org_id = excluded.org_id")

@@ -2,17 +2,18 @@
 //!
 //! With `synchronous=FULL` a commit costs one flush of the disk, whatever it holds. While one
 //! commit flushes, the next writes gather and share the next flush (group commit). Each write runs
-//! in a savepoint of its own, so a failed one takes nothing else with it, and nobody hears of
+//! in a savepoint of its own (a lone one in the transaction itself), so a failed one takes nothing else with it, and nobody hears of
 //! success before the commit that holds it is on disk.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parlance_domain::{Error, Result};
 use sqlx::pool::PoolConnection;
 use sqlx::{Executor, Sqlite};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::tx::{Engine, Tx, fault};
 
@@ -50,11 +51,22 @@ where
     (write, receiver)
 }
 
-/// Runs until every sender is gone and the queue is empty.
-pub(crate) async fn run(connection: PoolConnection<Sqlite>, mut queue: mpsc::Receiver<Write>) {
+/// Runs until every sender is gone or `stop` is notified, and the queue is empty.
+pub(crate) async fn run(connection: PoolConnection<Sqlite>, mut queue: mpsc::Receiver<Write>, stop: Arc<Notify>) {
     let mut tx = Tx { engine: Engine::Sqlite(connection) };
     let mut batch = Vec::with_capacity(BATCH);
-    while queue.recv_many(&mut batch, BATCH).await > 0 {
+    loop {
+        let received = tokio::select! {
+            received = queue.recv_many(&mut batch, BATCH) => received,
+            () = stop.notified() => {
+                // Takes no new writes; those that wait are still received.
+                queue.close();
+                continue;
+            }
+        };
+        if received == 0 {
+            break;
+        }
         commit(&mut tx, &mut batch).await;
     }
 }
@@ -80,6 +92,14 @@ async fn commit(tx: &mut Tx, batch: &mut Vec<Write>) {
 
 async fn run_batch(tx: &mut Tx, batch: &mut Vec<Write>, replies: &mut Vec<Reply>) -> Result<(), sqlx::Error> {
     execute(tx, "BEGIN IMMEDIATE").await?;
+    if batch.len() == 1
+        && let Some(write) = batch.pop()
+    {
+        // Alone it needs no savepoint: the transaction is its own.
+        let (keep, reply) = write(tx).await;
+        replies.push(reply);
+        return execute(tx, if keep { "COMMIT" } else { "ROLLBACK" }).await;
+    }
     for write in batch.drain(..) {
         execute(tx, "SAVEPOINT write").await?;
         let (keep, reply) = write(tx).await;

@@ -285,7 +285,7 @@ CREATE TABLE jobs (
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     org_id TEXT COLLATE "C" NOT NULL,
     kind TEXT COLLATE "C" NOT NULL,
-    unique_key TEXT COLLATE "C" NOT NULL UNIQUE,
+    unique_key TEXT COLLATE "C" NOT NULL,
     payload TEXT COLLATE "C" NOT NULL,
     run_at BIGINT NOT NULL,
     attempts BIGINT NOT NULL,
@@ -294,6 +294,7 @@ CREATE TABLE jobs (
     last_error TEXT COLLATE "C",
     created_at BIGINT NOT NULL
 );
+CREATE UNIQUE INDEX jobs_by_key ON jobs (org_id, unique_key);
 CREATE INDEX jobs_due ON jobs (run_at, id);
 
 CREATE TABLE idempotency_keys (

@@ -285,7 +285,7 @@ CREATE TABLE jobs (
     id TEXT NOT NULL PRIMARY KEY,
     org_id TEXT NOT NULL,
     kind TEXT NOT NULL,
-    unique_key TEXT NOT NULL UNIQUE,
+    unique_key TEXT NOT NULL,
     payload TEXT NOT NULL,
     run_at BIGINT NOT NULL,
     attempts BIGINT NOT NULL,
@@ -294,6 +294,7 @@ CREATE TABLE jobs (
     last_error TEXT,
     created_at BIGINT NOT NULL
 );
+CREATE UNIQUE INDEX jobs_by_key ON jobs (org_id, unique_key);
 CREATE INDEX jobs_due ON jobs (run_at, id);
 
 CREATE TABLE idempotency_keys (

@@ -1,0 +1,105 @@
+//! Contacts, conversations, messages and records.
+
+use parlance_domain::kind::MessageId;
+use parlance_storage::messages::{Ending, Message};
+use parlance_storage::records::Record;
+use parlance_storage::{Scope, contacts, conversations, messages, records};
+
+use crate::world::{NOW, World, id, later, read, write};
+
+#[tokio::test]
+async fn a_contact_is_found_by_id_and_by_source() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let tenant = world.tenant;
+    let (inbox, contact) = (all.inbox.id, all.contact.id);
+    assert_eq!(read!(world, tenant, tx => contacts::get(tx, tenant, contact)).unwrap(), Some(all.contact.clone()));
+    let found = read!(world, tenant, tx => contacts::by_source(tx, tenant, inbox, "visitor-1")).unwrap();
+    assert_eq!(found, Some(all.contact.clone()));
+    assert!(read!(world, tenant, tx => contacts::by_source(tx, tenant, inbox, "visitor-2")).unwrap().is_none());
+    assert!(read!(world, tenant, tx => contacts::by_source(tx, tenant, id(), "visitor-1")).unwrap().is_none());
+    let twin = contacts::Contact { id: id(), ..all.contact.clone() };
+    assert!(write!(world, tenant, tx => contacts::insert(tx, tenant, &twin)).is_err(), "a source is one contact");
+    for _ in 0..2 {
+        let nameless = contacts::Contact { id: id(), source_id: None, ..all.contact.clone() };
+        write!(world, tenant, tx => contacts::insert(tx, tenant, &nameless)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_belongs_to_its_assistant_and_keeps_its_first_title() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let tenant = world.tenant;
+    let (chatbot, conversation) = (all.chatbot.id, all.conversation.id);
+    let found = async || {
+        read!(world, tenant, tx => conversations::of_chatbot(tx, tenant, chatbot, conversation)).unwrap().unwrap()
+    };
+    assert_eq!(found().await, (all.conversation.clone(), "Visitor".to_owned()));
+    let other = id();
+    assert!(read!(world, tenant, tx => conversations::of_chatbot(tx, tenant, other, conversation)).unwrap().is_none());
+    assert!(read!(world, tenant, tx => conversations::exists(tx, tenant, conversation)).unwrap());
+    assert!(!read!(world, tenant, tx => conversations::exists(tx, tenant, id())).unwrap());
+    for (title, seconds) in [("first", 1), ("second", 2)] {
+        write!(world, tenant, tx => conversations::touch(tx, tenant, conversation, title, later(seconds))).unwrap();
+    }
+    let (touched, _) = found().await;
+    assert_eq!((touched.title.as_str(), touched.last_message_at), ("first", Some(later(2))));
+}
+
+#[tokio::test]
+async fn an_answer_ends_once() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let tenant = world.tenant;
+    let (conversation, answer) = (all.conversation.id, all.answer.id);
+    let get = async |message: MessageId| read!(world, tenant, tx => messages::get(tx, tenant, message)).unwrap();
+    assert_eq!(get(all.question.id).await, Some(all.question.clone()));
+    assert_eq!(get(id()).await, None);
+    let history = async |limit| read!(world, tenant, tx => messages::history(tx, tenant, conversation, limit)).unwrap();
+    assert_eq!(history(10).await, std::slice::from_ref(&all.question), "what is being made is not history");
+
+    write!(world, tenant, tx => messages::save_partial(tx, tenant, answer, "一", later(2))).unwrap();
+    assert_eq!(get(answer).await.unwrap().content, "一");
+    let done = Ending { state: "done", content: "一年。", citations: "[1]", error: None };
+    assert!(write!(world, tenant, tx => messages::end(tx, tenant, answer, &done, later(3))).unwrap());
+    let error = Ending { state: "error", content: "", citations: "[]", error: Some("late") };
+    assert!(!write!(world, tenant, tx => messages::end(tx, tenant, answer, &error, later(4))).unwrap());
+    assert!(!write!(world, tenant, tx => messages::interrupt(tx, tenant, answer, later(4))).unwrap());
+    write!(world, tenant, tx => messages::save_partial(tx, tenant, answer, "late", later(4))).unwrap();
+    let ended = Message { state: "done".into(), content: "一年。".into(), citations: "[1]".into(), ..all.answer };
+    assert_eq!(get(answer).await, Some(ended.clone()));
+    assert_eq!(history(10).await, [all.question, ended.clone()], "oldest first");
+    assert_eq!(history(1).await, [ended], "the last ones");
+}
+
+#[tokio::test]
+async fn what_a_dead_process_left_is_interrupted() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let tenant = world.tenant;
+    let answer = all.answer.id;
+    write!(world, tenant, tx => messages::save_partial(tx, tenant, answer, "so far", later(2))).unwrap();
+    let left = read!(world, Scope::System, tx => messages::interrupted(tx)).unwrap();
+    assert_eq!(left, [(tenant.organisation(), answer)]);
+    assert!(write!(world, tenant, tx => messages::interrupt(tx, tenant, answer, later(3))).unwrap());
+    assert!(read!(world, Scope::System, tx => messages::interrupted(tx)).unwrap().is_empty());
+    let message = read!(world, tenant, tx => messages::get(tx, tenant, answer)).unwrap().unwrap();
+    assert_eq!((message.state.as_str(), message.content.as_str()), ("error", "so far"));
+    assert_eq!(message.error.as_deref(), Some("interrupted"));
+    let plain = Message { id: id(), created_at: NOW, ..message };
+    write!(world, tenant, tx, plain => messages::insert(tx, tenant, &plain)).unwrap();
+    assert_eq!(read!(world, tenant, tx => messages::get(tx, tenant, plain.id)).unwrap(), Some(plain));
+}
+
+#[tokio::test]
+async fn an_answer_has_one_record() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let tenant = world.tenant;
+    let second = Record { id: id(), output_message: "again".into(), ..all.record.clone() };
+    write!(world, tenant, tx => records::insert(tx, tenant, &second)).unwrap();
+    let answer = all.answer.id;
+    assert_eq!(read!(world, tenant, tx => records::of_message(tx, tenant, answer)).unwrap(), Some(all.record));
+    assert!(read!(world, tenant, tx => records::of_message(tx, tenant, id())).unwrap().is_none());
+}

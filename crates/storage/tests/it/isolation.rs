@@ -1,0 +1,189 @@
+//! A second organisation that knows the first one's ids sees nothing of it and changes nothing.
+//!
+//! Each function runs in the stranger's scope and in the one that PostgreSQL does not restrict, so
+//! that the statements' own predicates are what is tested as well as row-level security.
+
+use parlance_domain::Tenant;
+use parlance_storage::index_changes::IndexChange;
+use parlance_storage::jobs::Job;
+use parlance_storage::{
+    Page, Scope, api_keys, attachments, chatbots, contacts, conversations, files, idempotency, inboxes, index_changes,
+    jobs, knowledge_bases, messages, organisations, passages, providers, records, uploads, web_chats,
+};
+
+use crate::world::{IDEMPOTENCY_KEY, NOW, Things, World, id, later, read, scopes, write};
+
+#[tokio::test]
+async fn a_stranger_sees_nothing() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    for scope in scopes(world.stranger) {
+        sees_nothing(&world, &all, scope).await;
+    }
+}
+
+async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
+    let who: Tenant = world.stranger;
+    let mut tx = world.db.read(scope).await.unwrap();
+    let tx = &mut tx;
+    let own = organisations::get(tx, who).await.unwrap().unwrap();
+    assert_eq!(own.name, "Second");
+    assert!(organisations::owner(tx, who).await.unwrap().is_none());
+    assert!(api_keys::list(tx, who).await.unwrap().is_empty());
+    assert!(attachments::get(tx, who, all.attachment.id).await.unwrap().is_none());
+    assert_eq!(attachments::list(tx, who, Page::ALL).await.unwrap().total, 0);
+    assert!(chatbots::get(tx, who, all.chatbot.id).await.unwrap().is_none());
+    assert_eq!(chatbots::list(tx, who, &chatbots::Filter::default(), Page::ALL).await.unwrap().total, 0);
+    assert!(chatbots::knowledge_bases(tx, who, all.chatbot.id).await.unwrap().is_empty());
+    assert!(contacts::get(tx, who, all.contact.id).await.unwrap().is_none());
+    assert!(contacts::by_source(tx, who, all.inbox.id, "visitor-1").await.unwrap().is_none());
+    let conversation = conversations::of_chatbot(tx, who, all.chatbot.id, all.conversation.id).await.unwrap();
+    assert!(conversation.is_none());
+    assert!(!conversations::exists(tx, who, all.conversation.id).await.unwrap());
+    assert!(files::get(tx, who, all.base.id, all.file.id).await.unwrap().is_none());
+    assert!(files::find(tx, who, all.file.id).await.unwrap().is_none());
+    let listed = files::list(tx, who, all.base.id, &files::Filter::default(), Page::ALL).await.unwrap();
+    assert_eq!((listed.total, listed.rows.len()), (0, 0));
+    assert!(files::blobs_of_base(tx, who, all.base.id).await.unwrap().is_empty());
+    assert!(inboxes::of_web_chat(tx, who, all.web_chat.id).await.unwrap().is_none());
+    assert!(knowledge_bases::get(tx, who, all.base.id).await.unwrap().is_none());
+    let listed = knowledge_bases::list(tx, who, &knowledge_bases::Filter::default(), Page::ALL).await.unwrap();
+    assert_eq!((listed.total, listed.rows.len()), (0, 0));
+    assert!(knowledge_bases::all(tx, who).await.unwrap().is_empty());
+    assert!(knowledge_bases::of_chatbot(tx, who, all.chatbot.id).await.unwrap().is_empty());
+    assert!(knowledge_bases::chatbots(tx, who, all.base.id).await.unwrap().is_empty());
+    assert_eq!(knowledge_bases::files_count(tx, who, all.base.id).await.unwrap(), 0);
+    assert!(messages::get(tx, who, all.question.id).await.unwrap().is_none());
+    assert!(messages::history(tx, who, all.conversation.id, 10).await.unwrap().is_empty());
+    let passage = all.passages[1].id;
+    assert!(passages::get(tx, who, passage).await.unwrap().is_none());
+    assert!(passages::searchable(tx, who, &[passage]).await.unwrap().is_empty());
+    assert_eq!(passages::list(tx, who, all.file.id, Page::ALL).await.unwrap().total, 0);
+    assert!(passages::of_generation(tx, who, (all.file.id, 1), 0, 10).await.unwrap().is_empty());
+    assert!(providers::list(tx, who).await.unwrap().is_empty());
+    assert!(providers::get(tx, who, all.provider.id).await.unwrap().is_none());
+    assert!(providers::models(tx, who).await.unwrap().is_empty());
+    assert!(records::of_message(tx, who, all.answer.id).await.unwrap().is_none());
+    assert!(uploads::by_key(tx, who, &all.upload.blob_key).await.unwrap().is_none());
+    assert!(!uploads::blob_is_used(tx, who, &all.file.blob_key).await.unwrap());
+    assert!(web_chats::of_api(tx, who, all.chatbot.id).await.unwrap().is_none());
+    assert!(web_chats::of_api_by_chatbot(tx, who).await.unwrap().is_empty());
+    assert!(!jobs::is_held(tx, who, &claimed(world, all)).await.unwrap());
+
+    // A passage as the owner sees it, in the hands of the stranger.
+    let owners = read!(world, world.tenant, tx => passages::get(tx, world.tenant, passage)).unwrap().unwrap();
+    assert!(passages::neighbours(tx, who, &owners, 5).await.unwrap().is_empty());
+    assert_eq!(read!(world, world.tenant, tx => passages::neighbours(tx, world.tenant, &owners, 5)).unwrap().len(), 2);
+}
+
+fn claimed(world: &World, all: &Things) -> Job {
+    Job {
+        id: all.job.id,
+        organisation: world.tenant.organisation(),
+        kind: all.job.kind.into(),
+        payload: "{}".into(),
+        attempts: 0,
+        generation: 0,
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_changes_nothing() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let before = world.rows_of(world.tenant).await;
+    assert!(before.len() >= 19, "every tenant table has a row: {:?}", before.keys());
+    for scope in scopes(world.stranger) {
+        refuses_changes(&world, &all, scope).await;
+        assert_eq!(world.rows_of(world.tenant).await, before);
+        refuses_removal(&world, &all, scope).await;
+        assert_eq!(world.rows_of(world.tenant).await, before);
+        // These make rows of the stranger's own, or fail; either is fine, the owner's rows stay.
+        takes_over_nothing(&world, &all, scope).await;
+        assert_eq!(world.rows_of(world.tenant).await, before);
+    }
+}
+
+async fn refuses_changes(world: &World, all: &Things, scope: Scope) {
+    let who = world.stranger;
+    let (all, job) = (all.clone(), claimed(world, all));
+    write!(world, scope, tx, all => async {
+        assert!(!api_keys::revoke(tx, who, all.key.id, NOW).await?);
+        chatbots::update(tx, who, &chatbots::Chatbot { name: "taken".into(), ..all.chatbot.clone() }).await?;
+        conversations::touch(tx, who, all.conversation.id, "taken", NOW).await?;
+        files::describe(tx, who, all.file.id, ("taken", "taken"), None, NOW).await?;
+        assert_eq!(files::begin_generation(tx, who, all.file.id, id(), NOW).await?, None);
+        let progress = files::Progress { stage: "parsing", done: 1, total: 2 };
+        assert!(!files::progress(tx, who, all.file.id, 1, progress, NOW).await?);
+        assert!(!files::fail(tx, who, all.file.id, 1, "taken", NOW).await?);
+        assert!(!files::publish(tx, who, all.file.id, 1, NOW).await?);
+        idempotency::finish(tx, who, IDEMPOTENCY_KEY, 200, "taken").await?;
+        knowledge_bases::update(tx, who, &knowledge_bases::KnowledgeBase { name: "taken".into(), ..all.base.clone() })
+            .await?;
+        messages::save_partial(tx, who, all.answer.id, "taken", NOW).await?;
+        let ending = messages::Ending { state: "done", content: "taken", citations: "[]", error: None };
+        assert!(!messages::end(tx, who, all.answer.id, &ending, NOW).await?);
+        assert!(!messages::interrupt(tx, who, all.answer.id, NOW).await?);
+        passages::set_vectors(tx, who, &[(all.passages[0].id, vec![1; 4])]).await?;
+        passages::count_hits(tx, who, &[all.passages[0].id]).await?;
+        uploads::mark_used(tx, who, &all.upload.blob_key, NOW).await?;
+        assert!(!jobs::heartbeat(tx, who, &job, later(60)).await?);
+        assert!(!jobs::retry(tx, who, &job, "taken", later(60)).await?);
+        Ok(())
+    })
+    .unwrap();
+}
+
+async fn refuses_removal(world: &World, all: &Things, scope: Scope) {
+    let who = world.stranger;
+    let (all, job) = (all.clone(), claimed(world, all));
+    write!(world, scope, tx, all => async {
+        assert!(attachments::delete(tx, who, all.attachment.id).await?.is_none());
+        assert!(!chatbots::delete(tx, who, all.chatbot.id).await?);
+        assert!(files::delete(tx, who, all.file.id).await?.is_none());
+        idempotency::release(tx, who, IDEMPOTENCY_KEY).await?;
+        assert!(!knowledge_bases::delete(tx, who, all.base.id).await?);
+        passages::delete_others(tx, who, all.file.id, 9).await?;
+        passages::delete_generation(tx, who, all.file.id, 1).await?;
+        assert!(!providers::delete(tx, who, all.provider.id).await?);
+        assert!(!uploads::delete_abandoned(tx, who, &all.upload.blob_key).await?);
+        assert!(!jobs::finish(tx, who, &job).await?);
+        jobs::remove(tx, who, &all.job.unique_key).await?;
+        Ok(())
+    })
+    .unwrap();
+}
+
+async fn takes_over_nothing(world: &World, all: &Things, scope: Scope) {
+    let who = world.stranger;
+    let kept = all.clone();
+    drop(write!(world, scope, tx, kept => async {
+        api_keys::upsert(tx, who, &api_keys::ApiKey { scopes: String::new(), ..kept.key.clone() }).await
+    }));
+    drop(write!(world, scope, tx, kept => async {
+        providers::upsert(tx, who, &providers::Provider { name: "taken".into(), ..kept.provider.clone() }).await
+    }));
+    drop(write!(world, scope, tx, kept => async {
+        uploads::insert(tx, who, &uploads::Upload { size: 99, ..kept.upload.clone() }).await
+    }));
+    drop(write!(world, scope, tx, kept => async {
+        records::insert(tx, who, &records::Record { id: id(), output_message: "taken".into(), ..kept.record.clone() }).await
+    }));
+    // None of the other organisation's things can be linked.
+    write!(world, scope, tx, kept => async {
+        providers::replace_models(tx, who, kept.provider.id, std::slice::from_ref(&kept.model)).await?;
+        chatbots::set_knowledge_bases(tx, who, kept.chatbot.id, &[kept.base.id]).await?;
+        knowledge_bases::set_chatbots(tx, who, kept.base.id, &[kept.chatbot.id]).await?;
+        assert!(providers::models(tx, who).await?.is_empty());
+        Ok(())
+    })
+    .unwrap();
+    // The same key is a job of the stranger's own.
+    let job = jobs::NewJob { id: id(), payload: "taken".into(), ..all.job.clone() };
+    write!(world, scope, tx => jobs::enqueue(tx, who, &job, NOW)).unwrap();
+    // The same idempotency key is free for the stranger.
+    write!(world, scope, tx => idempotency::release(tx, who, IDEMPOTENCY_KEY)).unwrap();
+    assert_eq!(write!(world, scope, tx => idempotency::begin(tx, who, IDEMPOTENCY_KEY, "other", NOW)).unwrap(), None);
+    let change = IndexChange { id: id(), ..all.change.clone() };
+    write!(world, scope, tx => index_changes::insert(tx, who, &change)).unwrap();
+}

@@ -1,0 +1,212 @@
+//! Knowledge bases, files, passages and what the index has to learn.
+
+use parlance_storage::files::{self, Progress};
+use parlance_storage::index_changes::{self, IndexChange};
+use parlance_storage::knowledge_bases::{Filter, KnowledgeBase};
+use parlance_storage::{Page, Scope, knowledge_bases, passages};
+
+use crate::world::{NOW, World, id, later, passage, read, write};
+
+#[tokio::test]
+async fn a_base_is_made_changed_listed_and_removed() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let tenant = world.tenant;
+    let base = all.base.id;
+    assert_eq!(read!(world, tenant, tx => knowledge_bases::get(tx, tenant, base)).unwrap(), Some(all.base.clone()));
+    assert_eq!(read!(world, tenant, tx => knowledge_bases::files_count(tx, tenant, base)).unwrap(), 1);
+
+    let changed = KnowledgeBase {
+        name: "New".into(),
+        name_folded: "new_".into(),
+        description: "d".into(),
+        embedding_model_id: None,
+        reranker_model_id: all.base.embedding_model_id,
+        retrieved_chunks: 3,
+        sentence_window_size: 0,
+        enable_hyde: true,
+        similarity_cutoff: 0.1 + 0.2,
+        enable_rerank: false,
+        updated_at: later(2),
+        ..all.base.clone()
+    };
+    write!(world, tenant, tx, changed => knowledge_bases::update(tx, tenant, &changed)).unwrap();
+    assert_eq!(read!(world, tenant, tx => knowledge_bases::get(tx, tenant, base)).unwrap(), Some(changed.clone()));
+
+    let other = KnowledgeBase { id: id(), created_at: later(1), ..all.base.clone() };
+    write!(world, tenant, tx, other => knowledge_bases::insert(tx, tenant, &other)).unwrap();
+    assert_eq!(read!(world, tenant, tx => knowledge_bases::all(tx, tenant)).unwrap(), [changed.clone(), other.clone()]);
+    let list = async |filter: Filter| {
+        read!(world, tenant, tx => knowledge_bases::list(tx, tenant, &filter, Page::ALL)).unwrap().rows
+    };
+    assert_eq!(list(Filter::default()).await, [other.clone(), changed.clone()]);
+    assert_eq!(list(Filter { name_folded: Some("w_".into()), ..Filter::default() }).await, vec![changed.clone()]);
+    let model = all.base.embedding_model_id;
+    assert_eq!(list(Filter { embedding_model: model, ..Filter::default() }).await, [other]);
+    assert_eq!(list(Filter { reranker_model: model, ..Filter::default() }).await, [changed]);
+
+    assert!(write!(world, tenant, tx => knowledge_bases::delete(tx, tenant, base)).unwrap());
+    assert!(!write!(world, tenant, tx => knowledge_bases::delete(tx, tenant, base)).unwrap());
+    let file = all.file.id;
+    assert!(read!(world, tenant, tx => files::find(tx, tenant, file)).unwrap().is_none(), "its files go with it");
+    let rest = read!(world, tenant, tx => passages::of_generation(tx, tenant, (file, 1), 0, 9)).unwrap();
+    assert!(rest.is_empty(), "and their passages");
+}
+
+#[tokio::test]
+async fn a_new_generation_replaces_the_old_one_in_one_step() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let tenant = world.tenant;
+    let (base, file) = (all.base.id, all.file.id);
+    let find = async || read!(world, tenant, tx => files::find(tx, tenant, file)).unwrap().unwrap();
+    let first = find().await;
+    assert_eq!((first.status.as_str(), first.generation, first.passages_count, first.characters), ("done", 1, 3, 12));
+    assert_eq!(first.organisation, tenant.organisation());
+
+    let parser = id();
+    let generation = write!(world, tenant, tx => files::begin_generation(tx, tenant, file, parser, later(1))).unwrap();
+    assert_eq!(generation, Some(2));
+    let begun = find().await;
+    assert_eq!((begun.status.as_str(), begun.stage.as_str(), begun.generation), ("initial", "waiting", 1));
+    assert_eq!(begun.parser_id, parser);
+
+    let half = Progress { stage: "parsing", done: 1, total: 2 };
+    assert!(write!(world, tenant, tx => files::progress(tx, tenant, file, 2, half, later(2))).unwrap());
+    assert!(!write!(world, tenant, tx => files::progress(tx, tenant, file, 1, half, later(2))).unwrap());
+    let running = find().await;
+    assert_eq!((running.status.as_str(), running.stage.as_str()), ("processing", "parsing"));
+    assert_eq!((running.progress_done, running.progress_total, running.updated_at), (1, 2, later(2)));
+
+    let rows: Vec<_> = (0..450).map(|ordinal| passage(ordinal, "四個字的")).collect();
+    let new = rows[7].id;
+    write!(world, tenant, tx => passages::insert(tx, tenant, (base, file, 2), &rows, later(2))).unwrap();
+    assert!(read!(world, tenant, tx => passages::get(tx, tenant, new)).unwrap().is_none(), "not searchable yet");
+    assert!(!write!(world, tenant, tx => files::publish(tx, tenant, file, 1, later(3))).unwrap());
+    assert!(write!(world, tenant, tx => files::publish(tx, tenant, file, 2, later(3))).unwrap());
+    let published = find().await;
+    assert_eq!((published.status.as_str(), published.generation), ("done", 2));
+    assert_eq!((published.passages_count, published.characters), (450, 1800));
+    assert!(read!(world, tenant, tx => passages::get(tx, tenant, new)).unwrap().is_some());
+    let old = all.passages[0].id;
+    assert!(read!(world, tenant, tx => passages::get(tx, tenant, old)).unwrap().is_none());
+    write!(world, tenant, tx => passages::delete_others(tx, tenant, file, 2)).unwrap();
+    let rest = read!(world, tenant, tx => passages::of_generation(tx, tenant, (file, 1), 0, 9)).unwrap();
+    assert!(rest.is_empty());
+    write!(world, tenant, tx => passages::delete_generation(tx, tenant, file, 2)).unwrap();
+    assert_eq!(read!(world, tenant, tx => passages::list(tx, tenant, file, Page::ALL)).unwrap().total, 0);
+
+    write!(world, tenant, tx => files::begin_generation(tx, tenant, file, parser, later(4))).unwrap();
+    assert!(!write!(world, tenant, tx => files::fail(tx, tenant, file, 2, "late", later(5))).unwrap());
+    assert!(write!(world, tenant, tx => files::fail(tx, tenant, file, 3, "no text", later(5))).unwrap());
+    let failed = find().await;
+    assert_eq!((failed.status.as_str(), failed.failure.as_deref(), failed.generation), ("failed", Some("no text"), 2));
+    let missing = id();
+    assert_eq!(write!(world, tenant, tx => files::begin_generation(tx, tenant, missing, parser, NOW)).unwrap(), None);
+}
+
+#[tokio::test]
+async fn files_are_listed_described_and_removed() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let tenant = world.tenant;
+    let (base, file) = (all.base.id, all.file.id);
+    let second = files::File {
+        id: id(),
+        filename: "notes.txt".into(),
+        filename_folded: "notes.txt".into(),
+        file_type: "txt".into(),
+        created_at: later(1),
+        organisation: tenant.organisation(),
+        ..all.file.clone()
+    };
+    write!(world, tenant, tx, second => files::insert(tx, tenant, &second)).unwrap();
+    let list = async |filter: files::Filter| {
+        let listing = read!(world, tenant, tx => files::list(tx, tenant, base, &filter, Page::ALL)).unwrap();
+        assert_eq!(listing.total, listing.rows.len() as u64);
+        listing.rows.into_iter().map(|file| file.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(files::Filter::default()).await, [second.id, file]);
+    let by_name = files::Filter { filename_folded: Some("e_1".into()), ..files::Filter::default() };
+    assert_eq!(list(by_name).await, [file]);
+    let by_status = files::Filter { status: Some("initial".into()), ..files::Filter::default() };
+    assert_eq!(list(by_status).await, [second.id]);
+    let by_type = files::Filter { file_type: Some("pdf".into()), ..files::Filter::default() };
+    assert_eq!(list(by_type).await, [file]);
+
+    let stored = read!(world, tenant, tx => files::get(tx, tenant, base, second.id)).unwrap();
+    assert_eq!(stored, Some(second.clone()));
+    assert!(read!(world, tenant, tx => files::get(tx, tenant, id(), second.id)).unwrap().is_none(), "another base");
+    write!(world, tenant, tx => files::describe(tx, tenant, file, ("B.pdf", "b.pdf"), Some("{\"x\": 1}"), later(4)))
+        .unwrap();
+    let described = read!(world, tenant, tx => files::find(tx, tenant, file)).unwrap().unwrap();
+    assert_eq!((described.filename.as_str(), described.raw_metadata.as_deref()), ("B.pdf", Some("{\"x\": 1}")));
+
+    let searchable = read!(world, Scope::System, tx => files::searchable(tx)).unwrap();
+    assert_eq!(searchable, [(tenant.organisation(), base, file, 1)]);
+    let mut blobs = read!(world, tenant, tx => files::blobs_of_base(tx, tenant, base)).unwrap();
+    blobs.sort_unstable_by_key(|(id, _)| *id != file);
+    assert_eq!(blobs, [(file, all.file.blob_key.clone()), (second.id, second.blob_key.clone())]);
+    let removed = write!(world, tenant, tx => files::delete(tx, tenant, file)).unwrap();
+    assert_eq!(removed, Some((base, all.file.blob_key)));
+    assert_eq!(write!(world, tenant, tx => files::delete(tx, tenant, file)).unwrap(), None);
+}
+
+#[tokio::test]
+async fn passages_with_their_neighbours_vectors_and_hits() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let tenant = world.tenant;
+    let ids: Vec<_> = all.passages.iter().map(|passage| passage.id).collect();
+    let file = all.file.id;
+    let middle = read!(world, tenant, tx => passages::get(tx, tenant, ids[1])).unwrap().unwrap();
+    assert_eq!((middle.text.as_str(), middle.characters, middle.ordinal), ("保固一年", 4, 1));
+    assert_eq!((middle.start_offset, middle.end_offset, middle.page), (10, 14, Some(1)));
+    assert_eq!((middle.filename.as_str(), middle.hits_count), ("Guide_1.PDF", 0));
+
+    let around = read!(world, tenant, tx => passages::neighbours(tx, tenant, &middle, 1)).unwrap();
+    assert_eq!(around.iter().map(|(ordinal, _)| *ordinal).collect::<Vec<_>>(), [0, 2]);
+    let asked = [ids[0], ids[2], id()];
+    assert_eq!(read!(world, tenant, tx => passages::searchable(tx, tenant, &asked)).unwrap().len(), 2);
+    assert!(read!(world, tenant, tx => passages::searchable(tx, tenant, &[])).unwrap().is_empty());
+    let page = Page { offset: 1, limit: 1 };
+    let listing = read!(world, tenant, tx => passages::list(tx, tenant, file, page)).unwrap();
+    assert_eq!((listing.total, listing.rows), (3, vec![middle]));
+
+    let vectors = vec![(ids[1], vec![1, 2, 3, 4])];
+    write!(world, tenant, tx => passages::set_vectors(tx, tenant, &vectors)).unwrap();
+    let indexed = read!(world, tenant, tx => passages::of_generation(tx, tenant, (file, 1), 1, 9)).unwrap();
+    assert_eq!(indexed.iter().map(|passage| passage.ordinal).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(indexed[0].vector.as_deref(), Some([1, 2, 3, 4].as_slice()));
+    assert_eq!(indexed[1].vector, None);
+
+    let cited = [ids[2], ids[1], ids[2]];
+    write!(world, tenant, tx => passages::count_hits(tx, tenant, &cited)).unwrap();
+    write!(world, tenant, tx => passages::count_hits(tx, tenant, &[])).unwrap();
+    let listing = read!(world, tenant, tx => passages::list(tx, tenant, file, Page::ALL)).unwrap();
+    assert_eq!(listing.rows.iter().map(|passage| passage.hits_count).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn the_index_learns_changes_in_order() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let tenant = world.tenant;
+    let first = IndexChange { organisation: tenant.organisation(), ..all.change };
+    let second =
+        IndexChange { id: parlance_domain::Ids.next(later(1)), kind: index_changes::REMOVE.into(), ..first.clone() };
+    write!(world, tenant, tx, second => index_changes::insert(tx, tenant, &second)).unwrap();
+    let pending = read!(world, Scope::System, tx => index_changes::pending(tx, 10)).unwrap();
+    assert_eq!(pending, [first.clone(), second.clone()]);
+    write!(world, Scope::System, tx => index_changes::count_attempt(tx, first.id)).unwrap();
+    let oldest = read!(world, Scope::System, tx => index_changes::pending(tx, 1)).unwrap();
+    assert_eq!(oldest, [IndexChange { attempts: 1, ..first.clone() }]);
+    write!(world, Scope::System, tx => index_changes::delete(tx, first.id)).unwrap();
+    assert_eq!(read!(world, Scope::System, tx => index_changes::pending(tx, 10)).unwrap(), [second]);
+
+    assert_eq!(read!(world, Scope::System, tx => index_changes::watermark(tx, "words")).unwrap(), None);
+    for batch in [7, 8] {
+        write!(world, Scope::System, tx => index_changes::set_watermark(tx, "words", batch)).unwrap();
+        assert_eq!(read!(world, Scope::System, tx => index_changes::watermark(tx, "words")).unwrap(), Some(batch));
+    }
+}

@@ -1,0 +1,18 @@
+//! Runs on SQLite, or on the PostgreSQL server that `TEST_DATABASE_URL` names; see `make test`.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first thing that is not as it should be")]
+
+mod world;
+
+mod assistants;
+mod conversations;
+mod coverage;
+mod durability;
+mod isolation;
+mod jobs;
+mod knowledge;
+mod opening;
+mod organisations;
+mod row_level_security;
+mod schema_parity;
+mod small_nouns;
+mod writer;

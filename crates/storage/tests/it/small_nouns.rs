@@ -1,0 +1,76 @@
+//! Attachments, uploads and idempotency keys.
+
+use parlance_domain::kind::ConversationId;
+use parlance_storage::idempotency::Known;
+use parlance_storage::uploads::Upload;
+use parlance_storage::{Page, Scope, attachments, idempotency, uploads};
+
+use crate::world::{IDEMPOTENCY_KEY, NOW, World, id, later, read, write};
+
+#[tokio::test]
+async fn attachments() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let tenant = world.tenant;
+    let loose = attachments::Attachment {
+        id: id(),
+        conversation_id: None::<ConversationId>,
+        created_at: later(1),
+        ..all.attachment.clone()
+    };
+    write!(world, tenant, tx, loose => attachments::insert(tx, tenant, &loose)).unwrap();
+    let first = all.attachment.id;
+    assert_eq!(read!(world, tenant, tx => attachments::get(tx, tenant, first)).unwrap(), Some(all.attachment.clone()));
+    let listing = read!(world, tenant, tx => attachments::list(tx, tenant, Page::ALL)).unwrap();
+    assert_eq!((listing.total, listing.rows), (2, vec![loose, all.attachment.clone()]));
+    let deleted = write!(world, tenant, tx => attachments::delete(tx, tenant, first)).unwrap();
+    assert_eq!(deleted, Some(all.attachment.blob_key));
+    assert_eq!(write!(world, tenant, tx => attachments::delete(tx, tenant, first)).unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_upload_is_kept_while_something_refers_to_it() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let tenant = world.tenant;
+    let key = all.upload.blob_key.clone();
+    let again = Upload { id: id(), size: 99, ..all.upload };
+    write!(world, tenant, tx => uploads::insert(tx, tenant, &again)).unwrap();
+    assert_eq!(read!(world, tenant, tx => uploads::by_key(tx, tenant, &key)).unwrap().unwrap().size, 99);
+    assert!(read!(world, tenant, tx => uploads::by_key(tx, tenant, "other")).unwrap().is_none());
+    assert!(read!(world, tenant, tx => uploads::blob_is_used(tx, tenant, &key)).unwrap(), "a file shows it");
+    assert!(read!(world, tenant, tx => uploads::blob_is_used(tx, tenant, "media/photo.png")).unwrap());
+    assert!(!read!(world, tenant, tx => uploads::blob_is_used(tx, tenant, "other")).unwrap());
+
+    let abandoned = async |before| read!(world, Scope::System, tx => uploads::abandoned(tx, before, 10)).unwrap();
+    assert!(abandoned(NOW).await.is_empty(), "not old enough");
+    assert_eq!(abandoned(later(1)).await, [(tenant.organisation(), key.clone())]);
+    write!(world, tenant, tx, key => uploads::mark_used(tx, tenant, &key, later(1))).unwrap();
+    assert!(abandoned(later(1)).await.is_empty());
+    assert!(!write!(world, tenant, tx, key => uploads::delete_abandoned(tx, tenant, &key)).unwrap());
+
+    let loose = Upload { id: id(), blob_key: "loose".into(), filename: "a".into(), size: 1, created_at: NOW };
+    write!(world, tenant, tx => uploads::insert(tx, tenant, &loose)).unwrap();
+    assert!(write!(world, tenant, tx => uploads::delete_abandoned(tx, tenant, "loose")).unwrap());
+    assert!(!write!(world, tenant, tx => uploads::delete_abandoned(tx, tenant, "loose")).unwrap());
+}
+
+#[tokio::test]
+async fn a_repeated_request_gets_the_first_answer() {
+    let world = World::new().await;
+    world.fill().await;
+    let tenant = world.tenant;
+    let key = IDEMPOTENCY_KEY;
+    let begin =
+        async || write!(world, tenant, tx => idempotency::begin(tx, tenant, key, "other hash", later(1))).unwrap();
+    let running = Known { request_hash: "hash".into(), status: None, body: None };
+    assert_eq!(begin().await, Some(running));
+    write!(world, tenant, tx => idempotency::finish(tx, tenant, key, 201, "{}")).unwrap();
+    let finished = Known { request_hash: "hash".into(), status: Some(201), body: Some("{}".into()) };
+    assert_eq!(begin().await, Some(finished));
+    write!(world, tenant, tx => idempotency::release(tx, tenant, key)).unwrap();
+    assert_eq!(begin().await, None, "free again");
+    assert_eq!(write!(world, Scope::System, tx => idempotency::forget(tx, later(1))).unwrap(), 0);
+    assert_eq!(write!(world, Scope::System, tx => idempotency::forget(tx, later(2))).unwrap(), 1);
+    assert_eq!(begin().await, None);
+}

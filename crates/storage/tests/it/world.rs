@@ -1,0 +1,460 @@
+//! A database with one organisation that has one of everything, and a second one that has nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use parlance_domain::kind::{
+    ApiKeyId, AttachmentId, ChatbotId, ContactId, ConversationId, FileId, InboxId, JobId, KnowledgeBaseId, MessageId,
+    ModelId, ProviderId, RecordId, UserId, WebChatId,
+};
+use parlance_domain::{Id, IdKind, Ids, Result, Tenant, Timestamp};
+use parlance_storage::api_keys::ApiKey;
+use parlance_storage::attachments::Attachment;
+use parlance_storage::chatbots::Chatbot;
+use parlance_storage::contacts::Contact;
+use parlance_storage::conversations::Conversation;
+use parlance_storage::files::File;
+use parlance_storage::inboxes::Inbox;
+use parlance_storage::index_changes::{self, IndexChange};
+use parlance_storage::jobs::NewJob;
+use parlance_storage::knowledge_bases::KnowledgeBase;
+use parlance_storage::messages::Message;
+use parlance_storage::organisations::{Organisation, User};
+use parlance_storage::passages::NewPassage;
+use parlance_storage::providers::{Model, Provider};
+use parlance_storage::records::Record;
+use parlance_storage::uploads::Upload;
+use parlance_storage::web_chats::WebChat;
+use parlance_storage::{
+    Db, DbConfig, Scope, Tx, api_keys, attachments, chatbots, contacts, conversations, files, idempotency, inboxes,
+    jobs, knowledge_bases, messages, organisations, passages, providers, records, testing, uploads, web_chats,
+};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
+
+/// Runs one storage function in a write of its own. Names after the scope are cloned into it.
+macro_rules! write {
+    ($world:expr, $scope:expr, $tx:ident $(, $kept:ident)* => $run:expr) => {{
+        $(let $kept = $kept.clone();)*
+        $world.db.write($scope, move |$tx| Box::pin(async move { $run.await })).await
+    }};
+}
+pub(crate) use write;
+
+/// Runs one storage function on a connection to read with.
+macro_rules! read {
+    ($world:expr, $scope:expr, $tx:ident => $run:expr) => {{
+        let mut connection = $world.db.read($scope).await.unwrap();
+        let $tx = &mut connection;
+        $run.await
+    }};
+}
+pub(crate) use read;
+
+/// The time at which everything in a [`World`] was made.
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+/// [`NOW`] plus seconds.
+pub(crate) fn later(seconds: u64) -> Timestamp {
+    NOW.plus(Duration::from_secs(seconds))
+}
+
+/// A new id.
+pub(crate) fn id<K: IdKind>() -> Id<K> {
+    Ids.next(NOW)
+}
+
+/// Row texts by table.
+pub(crate) type Dump = BTreeMap<String, Vec<String>>;
+
+pub(crate) struct World {
+    pub(crate) db: Db,
+    /// Address of the database, for connections that are not the product's.
+    pub(crate) url: String,
+    pub(crate) folder: tempfile::TempDir,
+    /// Has one of everything in [`Things`].
+    pub(crate) tenant: Tenant,
+    /// Has nothing.
+    pub(crate) stranger: Tenant,
+}
+
+impl World {
+    /// A migrated database with two empty organisations.
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = testing::database_url(folder.path()).await;
+        let db = Db::open(&DbConfig { url: url.clone(), migrate_url: None, connections: 8 }).await.unwrap();
+        let mut tenants = Vec::new();
+        for (name, created_at) in [("First", NOW), ("Second", later(1))] {
+            let organisation =
+                Organisation { id: id(), name: name.into(), time_zone: "Asia/Taipei".into(), created_at };
+            let tenant = Tenant::authenticated(organisation.id);
+            db.write(tenant, move |tx| Box::pin(async move { organisations::insert(tx, &organisation).await }))
+                .await
+                .unwrap();
+            tenants.push(tenant);
+        }
+        Self { db, url, folder, tenant: tenants[0], stranger: tenants[1] }
+    }
+
+    /// Every row of every table that names the organisation, as text.
+    pub(crate) async fn rows_of(&self, tenant: Tenant) -> Dump {
+        let organisation = tenant.organisation().to_string();
+        let mut dump = self.dump().await;
+        for rows in dump.values_mut() {
+            rows.retain(|row| row.contains(&organisation));
+        }
+        dump.retain(|_, rows| !rows.is_empty());
+        dump
+    }
+
+    async fn dump(&self) -> Dump {
+        let mut dump = Dump::new();
+        if let Some(path) = self.url.strip_prefix("sqlite:") {
+            let mut connection = SqliteConnection::connect(&format!("sqlite:{path}?mode=ro")).await.unwrap();
+            let tables: Vec<String> = sqlx::query_scalar(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_sqlx%' ESCAPE '\\'",
+            )
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+            for table in tables {
+                let columns: Vec<String> =
+                    sqlx::query_scalar("SELECT 'quote(' || name || ')' FROM pragma_table_info($1)")
+                        .bind(&table)
+                        .fetch_all(&mut connection)
+                        .await
+                        .unwrap();
+                let sql = format!("SELECT {} AS line FROM {table} ORDER BY line", columns.join(" || '|' || "));
+                let rows = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
+                dump.insert(table, rows);
+            }
+        } else {
+            let mut connection = self.postgres(Some("*")).await;
+            for table in postgres_tables(&mut connection).await {
+                let sql = format!("SELECT t::text FROM {table} AS t ORDER BY 1");
+                let rows = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
+                dump.insert(table, rows);
+            }
+        }
+        dump
+    }
+
+    /// A connection of its own, with the scope setting given.
+    pub(crate) async fn postgres(&self, setting: Option<&str>) -> PgConnection {
+        let mut connection = PgConnection::connect(&self.url).await.unwrap();
+        if let Some(setting) = setting {
+            sqlx::query("SELECT set_config('parlance.organisation', $1, FALSE)")
+                .bind(setting)
+                .execute(&mut connection)
+                .await
+                .unwrap();
+        }
+        connection
+    }
+
+    /// Makes one of everything for [`World::tenant`].
+    pub(crate) async fn fill(&self) -> Things {
+        let things = Things::new();
+        let (tenant, kept) = (self.tenant, things.clone());
+        self.db.write(tenant, move |tx| insert_all(tx, tenant, kept)).await.unwrap();
+        things
+    }
+}
+
+/// Names of the product's tables.
+pub(crate) async fn postgres_tables(connection: &mut PgConnection) -> Vec<String> {
+    sqlx::query_scalar(
+        "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace \
+         AND relname NOT LIKE '\\_sqlx%' ORDER BY relname",
+    )
+    .fetch_all(connection)
+    .await
+    .unwrap()
+}
+
+/// One of everything, which belong together.
+#[derive(Clone)]
+pub(crate) struct Things {
+    pub(crate) user: User,
+    pub(crate) key: ApiKey,
+    pub(crate) provider: Provider,
+    pub(crate) model: Model,
+    pub(crate) base: KnowledgeBase,
+    pub(crate) chatbot: Chatbot,
+    pub(crate) file: File,
+    pub(crate) passages: Vec<NewPassage>,
+    pub(crate) change: IndexChange,
+    pub(crate) upload: Upload,
+    pub(crate) web_chat: WebChat,
+    pub(crate) inbox: Inbox,
+    pub(crate) contact: Contact,
+    pub(crate) conversation: Conversation,
+    pub(crate) question: Message,
+    pub(crate) answer: Message,
+    pub(crate) attachment: Attachment,
+    pub(crate) record: Record,
+    pub(crate) job: NewJob<'static>,
+}
+
+/// The idempotency key that [`World::fill`] takes.
+pub(crate) const IDEMPOTENCY_KEY: &str = "repeat-me";
+
+impl Things {
+    #[expect(clippy::too_many_lines, reason = "a list of values")]
+    fn new() -> Self {
+        let (user, key, provider, model): (UserId, ApiKeyId, ProviderId, ModelId) = (id(), id(), id(), id());
+        let (base, chatbot, file): (KnowledgeBaseId, ChatbotId, FileId) = (id(), id(), id());
+        let (web_chat, inbox, contact): (WebChatId, InboxId, ContactId) = (id(), id(), id());
+        let conversation: ConversationId = id();
+        let (question, answer): (MessageId, MessageId) = (id(), id());
+        let (attachment, record, job): (AttachmentId, RecordId, JobId) = (id(), id(), id());
+        let blob_key = format!("media/{file}.pdf");
+        let message = Message {
+            id: question,
+            conversation_id: conversation,
+            contact_id: Some(contact),
+            kind: "incoming".into(),
+            state: "done".into(),
+            content: "保固多久？".into(),
+            content_payload: None,
+            query_metadata: Some("{\"a\":1}".into()),
+            attachments: "[]".into(),
+            citations: "[]".into(),
+            error: None,
+            created_at: NOW,
+        };
+        Self {
+            user: User { id: user, name: "Owner".into(), role: "owner".into(), created_at: NOW },
+            key: ApiKey {
+                id: key,
+                organisation: id(),
+                user_id: user,
+                name: "default".into(),
+                key_hash: format!("hash of {key}"),
+                scopes: "*".into(),
+                created_at: NOW,
+                expires_at: Some(later(1000)),
+                revoked_at: None,
+            },
+            provider: Provider {
+                id: provider,
+                name: "Provider".into(),
+                kind: "openai".into(),
+                base_url: "https://models.example/v1".into(),
+                api_key_sealed: Some(vec![0, 1, 255]),
+                created_at: NOW,
+                updated_at: NOW,
+            },
+            model: Model {
+                id: model,
+                provider_id: provider,
+                role: "chat".into(),
+                name: "large".into(),
+                dimensions: Some(1024),
+                sees_images: true,
+                is_default: false,
+                created_at: NOW,
+            },
+            base: KnowledgeBase {
+                id: base,
+                name: "Handbook 100%".into(),
+                name_folded: "handbook 100%".into(),
+                description: String::new(),
+                embedding_model_id: Some(model),
+                reranker_model_id: None,
+                retrieved_chunks: 8,
+                sentence_window_size: 2,
+                enable_hyde: false,
+                similarity_cutoff: 0.25,
+                enable_rerank: true,
+                created_at: NOW,
+                updated_at: NOW,
+            },
+            chatbot: Chatbot {
+                id: chatbot,
+                name: "Ähnlich".into(),
+                name_folded: "ähnlich".into(),
+                model_id: Some(model),
+                instructions: "Answer.".into(),
+                retrieved_chunks: None,
+                webhook_url: None,
+                reply_mode: "normal".into(),
+                enable_evaluation: true,
+                settings: "{}".into(),
+                created_at: NOW,
+                updated_at: NOW,
+            },
+            file: File {
+                id: file,
+                organisation: id(),
+                knowledge_base_id: base,
+                filename: "Guide_1.PDF".into(),
+                filename_folded: "guide_1.pdf".into(),
+                file_type: "pdf".into(),
+                size: 12,
+                blob_key: blob_key.clone(),
+                status: "initial".into(),
+                stage: "waiting".into(),
+                progress_done: 0,
+                progress_total: 0,
+                failure: None,
+                parser_id: id(),
+                generation: 0,
+                next_generation: 1,
+                characters: 0,
+                passages_count: 0,
+                raw_metadata: None,
+                created_at: NOW,
+                updated_at: NOW,
+            },
+            passages: (0..3).map(|ordinal| passage(ordinal, "保固一年")).collect(),
+            change: IndexChange {
+                id: id(),
+                organisation: id(),
+                kind: index_changes::PUT.into(),
+                knowledge_base_id: base,
+                file_id: file,
+                generation: 1,
+                attempts: 0,
+                created_at: NOW,
+            },
+            upload: Upload {
+                id: id(),
+                blob_key: blob_key.clone(),
+                filename: "Guide_1.PDF".into(),
+                size: 12,
+                created_at: NOW,
+            },
+            web_chat: WebChat {
+                id: web_chat,
+                chatbot_id: chatbot,
+                name: "API".into(),
+                access_type: "api".into(),
+                settings: "{}".into(),
+                created_at: NOW,
+                updated_at: NOW,
+            },
+            inbox: Inbox {
+                id: inbox,
+                name: "API".into(),
+                channel_type: "web".into(),
+                web_chat_id: Some(web_chat),
+                chatbot_id: Some(chatbot),
+                created_at: NOW,
+                updated_at: NOW,
+            },
+            contact: Contact {
+                id: contact,
+                inbox_id: inbox,
+                name: "Visitor".into(),
+                source_id: Some("visitor-1".into()),
+                created_at: NOW,
+            },
+            conversation: Conversation {
+                id: conversation,
+                inbox_id: inbox,
+                contact_id: contact,
+                title: String::new(),
+                created_at: NOW,
+                last_message_at: None,
+            },
+            answer: Message {
+                id: answer,
+                contact_id: None,
+                kind: "outgoing".into(),
+                state: "generating".into(),
+                content: String::new(),
+                query_metadata: None,
+                created_at: later(1),
+                ..message.clone()
+            },
+            question: message,
+            attachment: Attachment {
+                id: attachment,
+                conversation_id: Some(conversation),
+                kind: "image".into(),
+                filename: "photo.png".into(),
+                media_type: "image/png".into(),
+                size: 3,
+                blob_key: "media/photo.png".into(),
+                created_at: NOW,
+            },
+            record: Record {
+                id: record,
+                chatbot_id: chatbot,
+                conversation_id: conversation,
+                message_id: answer,
+                channel: "api".into(),
+                sender_name: "Visitor".into(),
+                model_id: model.to_string(),
+                model_name: "large".into(),
+                model_provider: "openai".into(),
+                input_message: "保固多久？".into(),
+                condensed_message: "保固".into(),
+                context: None,
+                output_message: "一年".into(),
+                citation_nodes: "[]".into(),
+                words_count: 7,
+                tokens: "{}".into(),
+                processing_time: "{}".into(),
+                reply_millis: 120,
+                error: None,
+                created_at: NOW,
+            },
+            job: NewJob {
+                id: job,
+                kind: "ingest",
+                unique_key: format!("ingest:{file}"),
+                payload: "{}".into(),
+                run_at: NOW,
+            },
+        }
+    }
+}
+
+/// A passage to store.
+pub(crate) fn passage(ordinal: i64, text: &str) -> NewPassage {
+    NewPassage {
+        id: id(),
+        ordinal,
+        text: text.into(),
+        heading: Some("保固".into()),
+        page: Some(1),
+        start: ordinal * 10,
+        end: ordinal * 10 + 4,
+    }
+}
+
+fn insert_all(tx: &mut Tx, tenant: Tenant, all: Things) -> BoxFuture<'_, Result<()>> {
+    Box::pin(async move {
+        organisations::insert_user(tx, tenant, &all.user).await?;
+        api_keys::upsert(tx, tenant, &all.key).await?;
+        providers::upsert(tx, tenant, &all.provider).await?;
+        providers::replace_models(tx, tenant, all.provider.id, std::slice::from_ref(&all.model)).await?;
+        knowledge_bases::insert(tx, tenant, &all.base).await?;
+        chatbots::insert(tx, tenant, &all.chatbot).await?;
+        chatbots::set_knowledge_bases(tx, tenant, all.chatbot.id, &[all.base.id]).await?;
+        files::insert(tx, tenant, &all.file).await?;
+        passages::insert(tx, tenant, (all.base.id, all.file.id, 1), &all.passages, NOW).await?;
+        files::publish(tx, tenant, all.file.id, 1, NOW).await?;
+        index_changes::insert(tx, tenant, &all.change).await?;
+        uploads::insert(tx, tenant, &all.upload).await?;
+        web_chats::insert(tx, tenant, &all.web_chat).await?;
+        inboxes::insert(tx, tenant, &all.inbox).await?;
+        contacts::insert(tx, tenant, &all.contact).await?;
+        conversations::insert(tx, tenant, &all.conversation).await?;
+        messages::insert(tx, tenant, &all.question).await?;
+        messages::insert(tx, tenant, &all.answer).await?;
+        attachments::insert(tx, tenant, &all.attachment).await?;
+        records::insert(tx, tenant, &all.record).await?;
+        jobs::enqueue(tx, tenant, &all.job, NOW).await?;
+        idempotency::begin(tx, tenant, IDEMPOTENCY_KEY, "hash", NOW).await?;
+        Ok(())
+    })
+}
+
+/// Either scope a function may run in, so that the statements' own predicates are tested too.
+pub(crate) fn scopes(tenant: Tenant) -> [Scope; 2] {
+    [Scope::Tenant(tenant), Scope::System]
+}
