@@ -14,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::{ApiError, ErrorBody};
+use crate::reference::ApiKeyScheme;
 use crate::request_log::log_request;
 use crate::v1::{
     attachments, chatbots, completions, files, knowledge_bases, media, messages, models, parsers, providers,
@@ -37,7 +38,7 @@ pub(crate) const MAX_FORM_BYTES: usize = 1 << 30;
     ),
     servers((url = "/", description = "This server")),
     components(schemas(ErrorBody)),
-    modifiers(&reference::ApiKeyScheme),
+    modifiers(&ApiKeyScheme),
     security(("apiKey" = []))
 )]
 struct Document;

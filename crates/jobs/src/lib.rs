@@ -1,1 +1,12 @@
-//! Under construction.
+//! Work that outlives a request: the runner, and one file per job.
+//!
+//! A job's arguments are a row, added in the transaction of the change it belongs to. It may run
+//! twice, so it is written to change nothing the second time. To add one: a file with a function
+//! that takes the app, the tenant and the job, and one line in [`runner`]'s table.
+
+mod ingest;
+mod runner;
+mod sweep;
+
+pub use runner::{Outcome, drain, run};
+pub use sweep::sweep_uploads;

@@ -1,1 +1,148 @@
-fn main() {}
+//! The `parlance` program: settings, wiring, subcommands.
+
+mod config;
+mod first_start;
+mod keys;
+mod observability;
+mod serve;
+mod wiring;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The hidden subcommand under which the program parses one document for itself, boxed.
+pub(crate) const PARSE_DOCUMENT: &str = "parse-document";
+
+/// Assistants that answer from an organisation's own documents.
+#[derive(Debug, Parser)]
+#[command(name = "parlance", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Where settings and data are.
+#[derive(Clone, Debug, clap::Args)]
+struct Place {
+    /// Folder of everything that is stored.
+    #[arg(long, global = true, default_value = "data")]
+    data_dir: PathBuf,
+    /// Address and port to listen on.
+    #[arg(long, global = true)]
+    listen: Option<String>,
+    /// File with settings that differ from config.default.toml.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve (the default).
+    Serve,
+    /// Bring the database's schema up to date and stop.
+    Migrate,
+    /// Print the API's description.
+    Openapi,
+    /// Look at the settings.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Manage API keys. The server must not be running on SQLite.
+    Key {
+        #[command(subcommand)]
+        command: keys::KeyCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print the settings in force, without secrets.
+    Print,
+}
+
+fn main() -> ExitCode {
+    // Before anything else: the child that parses a document starts nothing it does not need.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == PARSE_DOCUMENT) {
+        return parlance_ingestion::parse_child();
+    }
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last word of a command-line program")]
+fn report(error: &anyhow::Error) {
+    eprintln!("parlance: {error:#}");
+}
+
+#[expect(clippy::print_stdout, reason = "what the command was asked to print")]
+fn print(text: &str) {
+    print!("{text}");
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let Arguments { command, place } = arguments;
+    let command = command.unwrap_or(Command::Serve);
+    if matches!(command, Command::Openapi) {
+        print(&parlance_http::openapi_json());
+        return Ok(());
+    }
+    if let Command::Config { command: ConfigCommand::Print } = command {
+        print(&config::print(place.config.as_deref(), config::environment())?);
+        return Ok(());
+    }
+    let mut config = config::load(place.config.as_deref(), config::environment())?;
+    if let Some(listen) = &place.listen {
+        config.server.listen.clone_from(listen);
+    }
+    observability::start_logging(&config.log)?;
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_installed| anyhow::anyhow!("a TLS provider is installed already"))?;
+    prepare_data_dir(&place.data_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(dispatch(command, &config, &place))
+}
+
+async fn dispatch(command: Command, config: &Config, place: &Place) -> Result<()> {
+    match command {
+        Command::Serve => Box::pin(serve::serve(config, &place.data_dir)).await,
+        Command::Migrate => {
+            let db = wiring::open_database(config, &place.data_dir).await?;
+            db.close().await;
+            tracing::info!("the schema is up to date");
+            Ok(())
+        }
+        Command::Key { command } => {
+            let text = Box::pin(keys::run(config, &place.data_dir, command)).await?;
+            print(&text);
+            Ok(())
+        }
+        Command::Openapi | Command::Config { .. } => Ok(()),
+    }
+}
+
+/// Makes the data folder, readable by its owner only.
+fn prepare_data_dir(path: &std::path::Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("making the data folder {}", path.display()))
+}

@@ -33,7 +33,7 @@ pub(crate) mod grants {
 
     grants! {
         ReadChatbots WriteChatbots ReadKnowledge WriteKnowledge ReadConversations WriteConversations
-        Complete ReadModels WriteModels ReadOrganisation
+        Complete ReadModels WriteModels
     }
 }
 

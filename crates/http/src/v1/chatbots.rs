@@ -42,16 +42,16 @@ fn kept_fields() -> [(&'static str, Value); 18] {
 
 /// A chatbot, as it is asked for. Absent fields stay as they are, or take their defaults.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct ChatbotBody {
     /// Required for a new one; at most 255 characters.
     name: Option<String>,
     /// Id of a model; unknown ones take the default, with a remark in `warnings`.
-    #[serde(deserialize_with = "patch")]
+    #[serde(default, deserialize_with = "patch")]
     #[schema(value_type = Option<String>)]
     large_language_model: Patch<Reference>,
     /// Another name of `largeLanguageModel`.
-    #[serde(deserialize_with = "patch")]
+    #[serde(default, deserialize_with = "patch")]
     #[schema(value_type = Option<String>)]
     model: Patch<Reference>,
     instructions: Option<String>,
@@ -59,10 +59,10 @@ pub(crate) struct ChatbotBody {
     #[schema(value_type = Option<Vec<Object>>)]
     knowledge_bases: Option<Vec<Reference>>,
     /// 1..200.
-    #[serde(deserialize_with = "patch")]
+    #[serde(default, deserialize_with = "patch")]
     #[schema(value_type = Option<i64>)]
     number_of_retrieved_chunks: Patch<i64>,
-    #[serde(deserialize_with = "patch")]
+    #[serde(default, deserialize_with = "patch")]
     #[schema(value_type = Option<String>)]
     webhook_url: Patch<String>,
     /// `normal`, `template`, `hybrid`, `workflow`, `agent` or `text_to_sql`.

@@ -19,17 +19,17 @@ use crate::v1::chatbots::IdName;
 
 /// A knowledge base, as it is asked for. Absent fields stay as they are, or take their defaults.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct KnowledgeBaseBody {
     /// Required for a new one; at most 255 characters.
     name: Option<String>,
     description: Option<String>,
     /// Id of a model; null takes the default.
-    #[serde(deserialize_with = "patch")]
+    #[serde(default, deserialize_with = "patch")]
     #[schema(value_type = Option<String>)]
     embedding_model: Patch<Reference>,
     /// Id of a model; null takes the default.
-    #[serde(deserialize_with = "patch")]
+    #[serde(default, deserialize_with = "patch")]
     #[schema(value_type = Option<String>)]
     reranker_model: Patch<Reference>,
     /// 1..200, 12 by default.

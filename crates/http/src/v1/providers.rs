@@ -34,8 +34,8 @@ pub(crate) struct ModelBody {
     is_default: bool,
 }
 
-/// A provider, as it is asked for.
-#[derive(Debug, Deserialize, ToSchema)]
+/// A provider, as it is asked for. Has no `Debug`, because it holds the key.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ProviderBody {
     name: String,
@@ -46,7 +46,7 @@ pub(crate) struct ProviderBody {
     /// Write-only. Absent leaves the stored key; empty removes it; a change of host removes it too.
     #[serde(default)]
     #[schema(value_type = Option<String>, write_only)]
-    api_key: Option<SecretString>,
+    api_key: Option<String>,
     #[serde(default)]
     models: Vec<ModelBody>,
 }
@@ -68,7 +68,7 @@ impl ProviderBody {
                 is_default: model.is_default,
             });
         }
-        Ok(ProviderDraft { name: self.name, kind: self.kind, base_url: self.base_url, api_key: self.api_key, models })
+        Ok(ProviderDraft { name: self.name, kind: self.kind, base_url: self.base_url, api_key: self.api_key.map(SecretString::from), models })
     }
 }
 

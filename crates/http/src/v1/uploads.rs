@@ -17,7 +17,7 @@ const MAX_FIELD: usize = 16 * 1024;
 
 /// What is to be uploaded. Fields may also come as query parameters.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct PresignBody {
     filename: Option<String>,
     /// `attachment`, `chatbot-file`, `batch-qa`, ...
@@ -67,7 +67,7 @@ pub(crate) async fn presign(
 /// Receive a form. It carries its own permission; an `Authorization` header is not looked at.
 pub(crate) async fn receive(State(app): State<App>, form: Multipart) -> ApiResult<StatusCode> {
     let mut form = form;
-    let (mut key, mut policy, mut signature) = (None, None, None);
+    let (mut key, mut policy, mut signature): (Option<String>, Option<String>, Option<String>) = (None, None, None);
     while let Some(field) = form.next_field().await.map_err(|error| unreadable(&error))? {
         let name = field.name().unwrap_or_default().to_owned();
         if name == "file" {

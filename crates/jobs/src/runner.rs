@@ -1,0 +1,209 @@
+//! Claims jobs, keeps their leases, and decides between done, again and never again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parlance_domain::{Error, Result, Tenant};
+use parlance_service::{App, ingest};
+use parlance_storage::Scope;
+use parlance_storage::jobs::{self, Job};
+use tokio::sync::Semaphore;
+
+/// Time a job may run without a sign of life.
+const LEASE: Duration = Duration::from_secs(60);
+/// Time between signs of life.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Longest sleep without looking for work that nobody rang for.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// First pause before another attempt; doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// Longest pause before another attempt.
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Its effects are stored and the job itself is gone.
+    Done,
+    /// It is to be tried again, for this reason.
+    Retry(String),
+    /// It can never succeed, for this reason.
+    Fail(String),
+    /// Nobody wants it any more.
+    Obsolete,
+}
+
+/// Runs jobs until the server stops, `workers` of them at a time.
+pub async fn run(app: &App, workers: usize) {
+    let slots = Arc::new(Semaphore::new(workers.max(1)));
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let job = tokio::select! {
+            () = app.stopping.cancelled() => return,
+            job = next(app) => job,
+        };
+        let worker = app.clone();
+        app.tasks.spawn(async move {
+            work(&worker, &job).await;
+            drop(slot);
+        });
+    }
+}
+
+/// Waits for a job that is due.
+async fn next(app: &App) -> Job {
+    loop {
+        match claim(app).await {
+            Ok(Some(job)) => return job,
+            Ok(None) => {
+                let pause = pause_until_due(app).await;
+                tokio::select! {
+                    () = app.job_bell.notified() => {}
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "jobs could not be claimed");
+                tokio::time::sleep(FIRST_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn claim(app: &App) -> Result<Option<Job>> {
+    // A read first: an idle server writes nothing.
+    let now = app.now();
+    {
+        let mut tx = app.db.read(Scope::System).await?;
+        if jobs::next_due(&mut tx).await?.is_none_or(|due| due > now) {
+            return Ok(None);
+        }
+    }
+    let until = now.plus(LEASE);
+    app.db.write(Scope::System, move |tx| Box::pin(async move { jobs::claim(tx, now, until).await })).await
+}
+
+async fn pause_until_due(app: &App) -> Duration {
+    let due = async {
+        let mut tx = app.db.read(Scope::System).await?;
+        jobs::next_due(&mut tx).await
+    };
+    match due.await {
+        Ok(Some(due)) => {
+            let wait = u64::try_from(due.millis() - app.now().millis()).unwrap_or_default();
+            Duration::from_millis(wait.max(10)).min(LOOK_AGAIN)
+        }
+        Ok(None) | Err(_) => LOOK_AGAIN,
+    }
+}
+
+async fn work(app: &App, job: &Job) {
+    let tenant = Tenant::authenticated(job.organisation);
+    let outcome = tokio::select! {
+        outcome = perform(app, tenant, job) => outcome,
+        () = keep_lease(app, tenant, job) => Outcome::Obsolete,
+        () = app.stopping.cancelled() => {
+            // Another start goes on with it at once.
+            put_back(app, tenant, job, "the server stopped", Duration::ZERO).await;
+            return;
+        }
+    };
+    settle(app, tenant, job, outcome).await;
+}
+
+/// The table of jobs.
+async fn perform(app: &App, tenant: Tenant, job: &Job) -> Outcome {
+    match job.kind.as_str() {
+        ingest::KIND => crate::ingest::run(app, tenant, job).await,
+        unknown => Outcome::Fail(format!("no job is called {unknown:?}")),
+    }
+}
+
+/// Returns when the lease is lost.
+async fn keep_lease(app: &App, tenant: Tenant, job: &Job) {
+    loop {
+        tokio::time::sleep(HEARTBEAT).await;
+        let (held, until) = (job.clone(), app.now().plus(LEASE));
+        let kept = app
+            .db
+            .write(tenant, move |tx| Box::pin(async move { jobs::heartbeat(tx, tenant, &held, until).await }))
+            .await;
+        match kept {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => tracing::warn!(%error, job = %job.id, "a job's lease could not be kept"),
+        }
+    }
+}
+
+async fn settle(app: &App, tenant: Tenant, job: &Job, outcome: Outcome) {
+    let label = match &outcome {
+        Outcome::Done => "done",
+        Outcome::Retry(_) => "retry",
+        Outcome::Fail(_) => "failed",
+        Outcome::Obsolete => "obsolete",
+    };
+    metrics::counter!("parlance_jobs_total", "kind" => job.kind.clone(), "end" => label).increment(1);
+    let attempts = u32::try_from(job.attempts).unwrap_or(u32::MAX);
+    match outcome {
+        Outcome::Done => {}
+        Outcome::Obsolete => {
+            let finished = job.clone();
+            let ended = app
+                .db
+                .write(tenant, move |tx| Box::pin(async move { jobs::finish(tx, tenant, &finished).await }))
+                .await;
+            log_failure(ended.map(drop), job);
+        }
+        Outcome::Retry(reason) if attempts < app.settings.ingest_attempts => {
+            let pause = FIRST_PAUSE.saturating_mul(1_u32 << attempts.saturating_sub(1).min(10)).min(LONGEST_PAUSE);
+            tracing::warn!(job = %job.id, kind = job.kind, attempts, reason, pause_s = pause.as_secs(), "a job waits");
+            log_failure(ingest::wait(app, tenant, job, &reason, pause).await, job);
+            put_back(app, tenant, job, &reason, pause).await;
+        }
+        Outcome::Retry(reason) => {
+            let reason = format!("{reason} Gave up after {attempts} attempts; reparse the file to try again.");
+            log_failure(ingest::fail(app, tenant, job, reason).await, job);
+        }
+        Outcome::Fail(reason) => {
+            tracing::info!(job = %job.id, kind = job.kind, reason, "a job failed");
+            log_failure(ingest::fail(app, tenant, job, reason).await, job);
+        }
+    }
+}
+
+async fn put_back(app: &App, tenant: Tenant, job: &Job, reason: &str, pause: Duration) {
+    let (held, reason, run_at) = (job.clone(), reason.to_owned(), app.now().plus(pause));
+    let stored = app
+        .db
+        .write(tenant, move |tx| Box::pin(async move { jobs::retry(tx, tenant, &held, &reason, run_at).await }))
+        .await;
+    log_failure(stored.map(drop), job);
+}
+
+fn log_failure(stored: Result<(), Error>, job: &Job) {
+    if let Err(error) = stored {
+        // The lease ends by itself and the job runs again.
+        tracing::error!(error = &error as &dyn std::error::Error, job = %job.id, "a job's end was not stored");
+    }
+}
+
+/// Runs every job that is due, and the indexer, until nothing is left to do. For programs that want
+/// the effects before they go on, such as tests.
+pub async fn drain(app: &App) -> Result<usize> {
+    let mut count = 0;
+    loop {
+        let mut busy = false;
+        while let Some(job) = claim(app).await? {
+            work(app, &job).await;
+            count += 1;
+            busy = true;
+        }
+        while parlance_service::indexer::carry_over(app).await? > 0 {
+            busy = true;
+        }
+        if !busy {
+            return Ok(count);
+        }
+    }
+}

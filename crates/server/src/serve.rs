@@ -1,0 +1,132 @@
+//! `parlance serve`: start, serve, stop.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::extract::Request;
+use axum::serve::ListenerExt;
+use parlance_service::{App, answer, indexer};
+use parlance_storage::Scope;
+use rustix::net::sockopt;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Config;
+use crate::{first_start, observability, wiring};
+
+/// Everything has ended this long after the signal, whatever happens.
+const STOP_DEADLINE: Duration = Duration::from_secs(29);
+/// A client that takes nothing for this long is disconnected.
+const STALLED_CLIENT: Duration = Duration::from_secs(45);
+
+/// Serves until a signal, then ends what runs.
+pub(crate) async fn serve(config: &Config, data: &Path) -> Result<()> {
+    raise_file_limit();
+    let openai_key = crate::config::environment()
+        .find(|(name, value)| name == "OPENAI_API_KEY" && !value.is_empty())
+        .map(|(_, value)| value);
+    let has_unused_key = openai_key.is_some() && config.llm.model.is_empty();
+    let listener = TcpListener::bind(&config.server.listen)
+        .await
+        .with_context(|| format!("listening on {}; set SERVER__LISTEN or --listen to a free address", config.server.listen))?;
+    let app = wiring::build(config, data, openai_key).await?;
+    recover(&app).await?;
+    observability::serve_metrics(&config.metrics.listen, &app).await?;
+    let made = parlance_service::first_start::prepare(&app, config.bootstrap.api_key.get()).await?;
+    start_background_work(config, &app);
+    let url = wiring::public_url(config)?;
+    tracing::info!(%url, database = app.db.engine_name(), "serving");
+    if let Some(made) = made {
+        first_start::show(&url, data, &made, has_unused_key)?;
+    }
+    let stopped = tokio::spawn(stop_on_signal(app.clone()));
+    serve_connections(listener, &app, stopped).await
+}
+
+/// Puts in order what an earlier process left behind.
+async fn recover(app: &App) -> Result<()> {
+    let interrupted = answer::end_interrupted(app).await?;
+    if app.db.engine_name() == "sqlite" {
+        // This process is the only one, so nobody else holds a job.
+        let released = app
+            .db
+            .write(Scope::System, |tx| Box::pin(async move { parlance_storage::jobs::release_all(tx).await }))
+            .await?;
+        if released > 0 || interrupted > 0 {
+            tracing::info!(jobs = released, answers = interrupted, "resumed after an unclean stop");
+        }
+    }
+    Ok(())
+}
+
+fn start_background_work(config: &Config, app: &App) {
+    let workers = config.ingestion.workers.max(1) * 2;
+    let (indexing, working, saving, sweeping) = (app.clone(), app.clone(), app.clone(), app.clone());
+    app.tasks.spawn(async move { indexer::run(&indexing).await });
+    app.tasks.spawn(async move { parlance_jobs::run(&working, workers).await });
+    app.tasks.spawn(async move { parlance_jobs::sweep_uploads(&sweeping).await });
+    // Runs to the very end: answers go on while the server stops.
+    tokio::spawn(async move { answer::save_partial_answers(&saving).await });
+}
+
+async fn stop_on_signal(app: App) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be received; the server will not stop cleanly");
+        return std::future::pending().await;
+    };
+    let any = async |terminate: &mut tokio::signal::unix::Signal, interrupt: &mut tokio::signal::unix::Signal| {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    any(&mut terminate, &mut interrupt).await;
+    tracing::info!("stopping; a second signal stops at once");
+    app.stopping.cancel();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = any(&mut terminate, &mut interrupt) => tracing::warn!("stopped at once"),
+            () = tokio::time::sleep(STOP_DEADLINE) => tracing::warn!("stopped at the deadline"),
+        }
+        std::process::exit(0);
+    });
+}
+
+async fn serve_connections(listener: TcpListener, app: &App, stopped: tokio::task::JoinHandle<()>) -> Result<()> {
+    let listener = listener.tap_io(|stream| {
+        let prepared = stream.set_nodelay(true).and_then(|()| {
+            let millis = u32::try_from(STALLED_CLIENT.as_millis()).unwrap_or(u32::MAX);
+            Ok(sockopt::set_tcp_user_timeout(stream, millis)?)
+        });
+        if let Err(error) = prepared {
+            tracing::debug!(%error, "a connection's options could not be set");
+        }
+    });
+    let service = parlance_http::serve_both_forms(parlance_http::router(app.clone()));
+    let stopping = app.stopping.clone();
+    axum::serve(listener, axum::ServiceExt::<Request>::into_make_service(service))
+        .with_graceful_shutdown(async move {
+            drop(stopped.await);
+            stopping.cancelled().await;
+        })
+        .await
+        .context("serving")?;
+    app.tasks.close();
+    app.tasks.wait().await;
+    app.db.clone().close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Each stream is a file; the default soft limit of 1024 is for programs that use `select`.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+}
