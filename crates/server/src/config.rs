@@ -174,7 +174,9 @@ fn apply_variable(table: &mut Table, name: &str, setting: &str, text: String) ->
     let Some(value) = known.get_mut(key) else { return unknown(name) };
     *value = match value {
         Value::Integer(_) => Value::Integer(text.trim().parse().with_context(|| format!("{name} is no whole number"))?),
-        Value::Boolean(_) => Value::Boolean(text.trim().parse().with_context(|| format!("{name} is neither true nor false"))?),
+        Value::Boolean(_) => {
+            Value::Boolean(text.trim().parse().with_context(|| format!("{name} is neither true nor false"))?)
+        }
         _ => Value::String(text),
     };
     Ok(())

@@ -27,9 +27,9 @@ pub(crate) async fn serve(config: &Config, data: &Path) -> Result<()> {
         .find(|(name, value)| name == "OPENAI_API_KEY" && !value.is_empty())
         .map(|(_, value)| value);
     let has_unused_key = openai_key.is_some() && config.llm.model.is_empty();
-    let listener = TcpListener::bind(&config.server.listen)
-        .await
-        .with_context(|| format!("listening on {}; set SERVER__LISTEN or --listen to a free address", config.server.listen))?;
+    let listener = TcpListener::bind(&config.server.listen).await.with_context(|| {
+        format!("listening on {}; set SERVER__LISTEN or --listen to a free address", config.server.listen)
+    })?;
     let app = wiring::build(config, data, openai_key).await?;
     recover(&app).await?;
     observability::serve_metrics(&config.metrics.listen, &app).await?;
@@ -71,8 +71,7 @@ fn start_background_work(config: &Config, app: &App) {
 }
 
 async fn stop_on_signal(app: App) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         tracing::error!("signals cannot be received; the server will not stop cleanly");
         return std::future::pending().await;

@@ -74,10 +74,11 @@ pub(crate) async fn build(config: &Config, data: &Path, openai_key: Option<Strin
 
 /// Opens the database of the settings.
 pub(crate) async fn open_database(config: &Config, data: &Path) -> Result<Db> {
-    let url = config.database.url.get().map_or_else(
-        || format!("sqlite:{}", data.join("parlance.db").display()),
-        str::to_owned,
-    );
+    let url = config
+        .database
+        .url
+        .get()
+        .map_or_else(|| format!("sqlite:{}", data.join("parlance.db").display()), str::to_owned);
     let migrate_url = config.database.migrate_url.get().map(str::to_owned);
     Ok(Db::open(&DbConfig { url, migrate_url, connections: config.database.connections }).await?)
 }

@@ -127,7 +127,7 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, file: &File) -> Result<()> {
             "INSERT INTO files (org_id, id, knowledge_base_id, filename, filename_folded, file_type, size, blob_key, \
          status, stage, progress_done, progress_total, failure, parser_id, embedding_model_id, generation, next_generation, characters, \
          passages_count, raw_metadata, created_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)"
         )
         .bind(tenant.organisation())
         .bind(file.id)

@@ -68,7 +68,13 @@ impl ProviderBody {
                 is_default: model.is_default,
             });
         }
-        Ok(ProviderDraft { name: self.name, kind: self.kind, base_url: self.base_url, api_key: self.api_key.map(SecretString::from), models })
+        Ok(ProviderDraft {
+            name: self.name,
+            kind: self.kind,
+            base_url: self.base_url,
+            api_key: self.api_key.map(SecretString::from),
+            models,
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-import json, pathlib, sys, time, urllib.request, uuid
+import json, pathlib, sys, time, urllib.error, urllib.request, uuid
 URL, KEY = "{URL}/api/v1", "{KEY}"
 BASE, CHATBOT = "{KNOWLEDGE_BASE}", "{CHATBOT}"
 path, question = pathlib.Path(sys.argv[1]), sys.argv[2]
@@ -7,7 +7,10 @@ def call(method, where, body=None):
     data = None if body is None else json.dumps(body).encode()
     headers = {"Authorization": "Api-Key " + KEY, "Content-Type": "application/json"}
     request = urllib.request.Request(URL + where, data, headers, method=method)
-    return urllib.request.urlopen(request)
+    try:
+        return urllib.request.urlopen(request)
+    except urllib.error.HTTPError as error:
+        sys.exit(error.read().decode())
 
 content = path.read_bytes()
 form = json.load(call("POST", "/upload-presigned-url/", {
