@@ -89,9 +89,9 @@ fn disk_of(directory: &Path) -> Option<String> {
     let turns =
         ["queue/rotational", "../queue/rotational"].iter().find_map(|path| fs::read_to_string(block.join(path)).ok());
     let kind = match turns.as_deref().map(str::trim) {
-        Some("0") => "not rotational",
-        Some(_) => "rotational",
-        None => "kind unknown",
+        Some("0") => "the kernel calls it not rotational",
+        Some(_) => "the kernel calls it rotational",
+        None => "of unknown kind",
     };
     Some(format!("{file_system} on {source} ({kind})"))
 }

@@ -21,14 +21,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::PoisonError;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::{Parser, ValueEnum};
+use tokio::time::timeout;
 
 use crate::bench::{Bench, Effort};
 use crate::report::Section;
 use crate::scenarios::Scenario;
+
+/// A scenario that takes longer than this hangs.
+const SCENARIO_WITHIN: Duration = Duration::from_mins(5);
 
 /// Measures the server under load and writes a report.
 #[derive(Debug, Parser)]
@@ -52,7 +56,12 @@ struct Arguments {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
+    // An interrupted run is dropped, which ends the server and removes its data.
+    let outcome = tokio::select! {
+        outcome = Box::pin(run(Arguments::parse())) => outcome,
+        _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted")),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(fault) => {
@@ -72,7 +81,8 @@ async fn run(arguments: Arguments) -> Result<bool> {
     let work_dir = arguments.work_dir.as_deref().unwrap_or(beside);
     let effort = if arguments.quick { Effort::QUICK } else { Effort::FULL };
     eprintln!("preparing: a data directory with 200 files");
-    let bench = Bench::prepare(&binary, work_dir, effort).await.context("preparing")?;
+    let preparing = timeout(SCENARIO_WITHIN, Bench::prepare(&binary, work_dir, effort)).await;
+    let bench = preparing.context("preparing took too long")?.context("preparing")?;
 
     let mut sections = Vec::new();
     for scenario in Scenario::value_variants() {
@@ -80,7 +90,8 @@ async fn run(arguments: Arguments) -> Result<bool> {
             continue;
         }
         eprintln!("{:>4} s  {}", start.elapsed().as_secs(), scenario.name());
-        let rows = Box::pin(scenario.run(&bench)).await.map_err(|fault| {
+        let run = timeout(SCENARIO_WITHIN, Box::pin(scenario.run(&bench))).await;
+        let rows = run.unwrap_or_else(|_| Err(anyhow!("did not end within {SCENARIO_WITHIN:?}"))).map_err(|fault| {
             let fault = format!("{fault:#}");
             eprintln!("failed: {fault}\nthe server's last lines: {}", process::tail(&bench.path("server.log")));
             fault
