@@ -534,16 +534,18 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_finished_answers_make_room() {
-        let streams = streams(1500);
-        let who = principal();
-        let answers: Vec<_> = (0..3).map(|_| start(&streams, &who, Duration::ZERO)).collect();
-        for answer in &answers {
+        let fill = |streams: &Streams| {
+            let answer = start(streams, &principal(), Duration::ZERO);
             answer.text(&"x".repeat(200));
             answer.end(End::Cancelled);
-            streams.finished(answer);
-        }
-        assert!(streams.get(who.tenant, answers[0].message).is_none());
-        assert!(streams.get(who.tenant, answers[2].message).is_some());
+            streams.finished(&answer);
+            answer
+        };
+        let one = fill(&streams(1 << 20)).memory();
+        let streams = streams(2 * one);
+        let answers: Vec<_> = (0..3).map(|_| fill(&streams)).collect();
+        let kept = |answer: &LiveAnswer| streams.get(answer.tenant, answer.message).is_some();
+        assert_eq!(answers.iter().map(|answer| kept(answer)).collect::<Vec<_>>(), [false, true, true]);
         assert!(streams.get(principal().tenant, answers[2].message).is_none(), "another organisation");
         assert_eq!(streams.live(), 0);
     }
