@@ -29,6 +29,9 @@ pub enum Error {
     /// The same idempotency key was used with another body.
     #[error("{0}")]
     Unprocessable(String),
+    /// The body is of a media type that is not understood; the text says which ones are.
+    #[error("{0}")]
+    UnsupportedMedia(String),
     /// More bytes than the limit, which is given.
     #[error("the request is larger than the limit of {limit} bytes")]
     TooLarge {

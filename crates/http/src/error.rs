@@ -32,6 +32,7 @@ pub(crate) struct LoggedError(pub(crate) Arc<Error>);
 /// Status, code and text of an outcome. Field errors have a form of their own.
 fn describe(error: &Error) -> (StatusCode, &'static str, String) {
     match error {
+        Error::NotFound("page") => (StatusCode::NOT_FOUND, "not_found", "Invalid page.".to_owned()),
         Error::NotFound(_) => (StatusCode::NOT_FOUND, "not_found", "Not found.".to_owned()),
         Error::Unauthenticated(text) => (StatusCode::UNAUTHORIZED, "not_authenticated", (*text).to_owned()),
         Error::Forbidden(permission) => (
@@ -43,6 +44,7 @@ fn describe(error: &Error) -> (StatusCode, &'static str, String) {
         Error::BadRequest(text) => (StatusCode::BAD_REQUEST, "bad_request", text.clone()),
         Error::Conflict(text) => (StatusCode::CONFLICT, "conflict", text.clone()),
         Error::Unprocessable(text) => (StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", text.clone()),
+        Error::UnsupportedMedia(text) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text.clone()),
         Error::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("{error}.")),
         Error::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "throttled", format!("{error}.")),
         Error::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", text.clone()),

@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
+use crate::routes::MAX_JSON_BYTES;
 
 /// Members whose values are the sender's own and are kept as they came.
 const VERBATIM: [&str; 8] = [
@@ -34,17 +35,23 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _app: &App) -> Result<Self, ApiError> {
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let media_type = content_type.map(|value| value.split(';').next().unwrap_or_default().trim());
-        if media_type.is_some_and(|media_type| !is_json(media_type)) {
-            return Err(Error::BadRequest(format!(
-                "Unsupported media type \"{}\" in request; send application/json.",
-                media_type.unwrap_or_default()
-            ))
-            .into());
-        }
         let bytes = read(request).await?;
         parse(&bytes).map(Self).map_err(ApiError)
+    }
+}
+
+/// A JSON body that is a list.
+pub(crate) struct ListBody<T>(pub(crate) Vec<T>);
+
+impl<T: DeserializeOwned> FromRequest<App> for ListBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _app: &App) -> Result<Self, ApiError> {
+        let value = read_value(&read(request).await?)?;
+        if !value.is_array() {
+            return Err(Error::field("nonFieldErrors", "Invalid data. Expected a list.").into());
+        }
+        from_value(value).map(Self).map_err(ApiError)
     }
 }
 
@@ -52,19 +59,37 @@ fn is_json(media_type: &str) -> bool {
     media_type.eq_ignore_ascii_case("application/json") || media_type.to_ascii_lowercase().ends_with("+json")
 }
 
-/// The whole body, up to the router's limit.
-pub(crate) async fn read(request: Request) -> Result<Bytes, ApiError> {
-    Bytes::from_request(request, &()).await.map_err(|rejection| {
-        if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
-            ApiError(Error::TooLarge { limit: crate::routes::MAX_JSON_BYTES as u64 })
-        } else {
-            ApiError(Error::BadRequest("The body could not be read.".to_owned()))
+/// The whole body of a JSON request, whose limit also holds on routes that take large forms.
+async fn read(request: Request) -> Result<Bytes, ApiError> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = content_type.map(|value| value.split(';').next().unwrap_or_default().trim());
+    if let Some(media_type) = media_type.filter(|media_type| !is_json(media_type)) {
+        let text = format!("Unsupported media type \"{media_type}\" in request; send application/json.");
+        return Err(Error::UnsupportedMedia(text).into());
+    }
+    axum::body::to_bytes(request.into_body(), MAX_JSON_BYTES).await.map_err(|error| {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(error) = cause {
+            if error.is::<http_body_util::LengthLimitError>() {
+                return ApiError(Error::TooLarge { limit: MAX_JSON_BYTES as u64 });
+            }
+            cause = error.source();
         }
+        ApiError(Error::BadRequest("The body could not be read.".to_owned()))
     })
 }
 
-/// Reads `T` from JSON text. An empty body is an empty object.
-pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+/// Reads `T`, a struct, from JSON text. An empty body is an empty object.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let value = read_value(bytes)?;
+    // A list could be read as the members of a struct in their order.
+    if !value.is_object() {
+        return Err(Error::field("nonFieldErrors", "Invalid data. Expected an object."));
+    }
+    from_value(value)
+}
+
+fn read_value(bytes: &[u8]) -> Result<Value, Error> {
     let value: Value = if bytes.iter().all(u8::is_ascii_whitespace) {
         Value::Object(Map::new())
     } else {
@@ -73,7 +98,7 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let mut errors = FieldErrors::default();
     let value = camel_case(value, &mut String::new(), &mut errors);
     errors.finish()?;
-    from_value(value)
+    Ok(value)
 }
 
 /// Reads `T` from a value whose keys are camelCase.
