@@ -23,15 +23,15 @@ pub enum Error {
     /// The request as a whole is wrong; the text says what to do.
     #[error("{0}")]
     BadRequest(String),
+    /// The body is of a kind that is not understood.
+    #[error("{0}")]
+    UnsupportedMediaType(String),
     /// The thing is in a state that does not allow this.
     #[error("{0}")]
     Conflict(String),
     /// The same idempotency key was used with another body.
     #[error("{0}")]
     Unprocessable(String),
-    /// The body is of a media type that is not understood; the text says which ones are.
-    #[error("{0}")]
-    UnsupportedMedia(String),
     /// More bytes than the limit, which is given.
     #[error("the request is larger than the limit of {limit} bytes")]
     TooLarge {

@@ -42,9 +42,11 @@ fn describe(error: &Error) -> (StatusCode, &'static str, String) {
         ),
         Error::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid", String::new()),
         Error::BadRequest(text) => (StatusCode::BAD_REQUEST, "bad_request", text.clone()),
+        Error::UnsupportedMediaType(text) => {
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text.clone())
+        }
         Error::Conflict(text) => (StatusCode::CONFLICT, "conflict", text.clone()),
         Error::Unprocessable(text) => (StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", text.clone()),
-        Error::UnsupportedMedia(text) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text.clone()),
         Error::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("{error}.")),
         Error::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "throttled", format!("{error}.")),
         Error::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", text.clone()),

@@ -45,7 +45,7 @@ impl Settings {
             api_grace: Duration::ZERO,
             visitor_grace: Duration::from_secs(30),
             max_upload_bytes: 100 << 20,
-            upload_valid_for: Duration::from_secs(3600),
+            upload_valid_for: Duration::from_hours(1),
             passage_characters: 500,
             max_message_characters: 32_000,
             max_attachments: 20,

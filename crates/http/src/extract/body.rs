@@ -35,24 +35,38 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _app: &App) -> Result<Self, ApiError> {
-        let bytes = read(request).await?;
+        let bytes = read_json(request).await?;
         parse(&bytes).map(Self).map_err(ApiError)
     }
 }
 
-/// A JSON body that is a list.
+/// A JSON list whose elements are read into `T`.
 pub(crate) struct ListBody<T>(pub(crate) Vec<T>);
 
 impl<T: DeserializeOwned> FromRequest<App> for ListBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _app: &App) -> Result<Self, ApiError> {
-        let value = read_value(&read(request).await?)?;
+        let value = parse_value(&read_json(request).await?)?;
         if !value.is_array() {
-            return Err(Error::field("nonFieldErrors", "Invalid data. Expected a list.").into());
+            return Err(Error::field("nonFieldErrors", "Expected a list of items.").into());
         }
         from_value(value).map(Self).map_err(ApiError)
     }
+}
+
+/// The bytes of a body that says it is JSON, or says nothing.
+async fn read_json(request: Request) -> Result<Bytes, ApiError> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = content_type.map(|value| value.split(';').next().unwrap_or_default().trim());
+    if media_type.is_some_and(|media_type| !is_json(media_type)) {
+        let given = media_type.unwrap_or_default();
+        return Err(Error::UnsupportedMediaType(format!(
+            "Unsupported media type \"{given}\" in request; send application/json."
+        ))
+        .into());
+    }
+    read(request).await
 }
 
 fn is_json(media_type: &str) -> bool {
@@ -61,12 +75,6 @@ fn is_json(media_type: &str) -> bool {
 
 /// The whole body of a JSON request, whose limit also holds on routes that take large forms.
 async fn read(request: Request) -> Result<Bytes, ApiError> {
-    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media_type = content_type.map(|value| value.split(';').next().unwrap_or_default().trim());
-    if let Some(media_type) = media_type.filter(|media_type| !is_json(media_type)) {
-        let text = format!("Unsupported media type \"{media_type}\" in request; send application/json.");
-        return Err(Error::UnsupportedMedia(text).into());
-    }
     axum::body::to_bytes(request.into_body(), MAX_JSON_BYTES).await.map_err(|error| {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         while let Some(error) = cause {
@@ -79,17 +87,18 @@ async fn read(request: Request) -> Result<Bytes, ApiError> {
     })
 }
 
-/// Reads `T`, a struct, from JSON text. An empty body is an empty object.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    let value = read_value(bytes)?;
-    // A list could be read as the members of a struct in their order.
+/// Reads `T`, a struct, from the text of a JSON object. An empty body is an empty object.
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let value = parse_value(bytes)?;
+    // A derived struct would also read a list, by position.
     if !value.is_object() {
         return Err(Error::field("nonFieldErrors", "Invalid data. Expected an object."));
     }
     from_value(value)
 }
 
-fn read_value(bytes: &[u8]) -> Result<Value, Error> {
+/// Reads JSON text and makes its keys camelCase.
+fn parse_value(bytes: &[u8]) -> Result<Value, Error> {
     let value: Value = if bytes.iter().all(u8::is_ascii_whitespace) {
         Value::Object(Map::new())
     } else {
@@ -196,7 +205,7 @@ fn check_text(value: &Value, path: &str, errors: &mut FieldErrors) {
     }
 }
 
-/// `number_of_chunks` to `numberOfChunks`. What is not snake_case stays as it is.
+/// `number_of_chunks` to `numberOfChunks`. What is not `snake_case` stays as it is.
 pub(crate) fn to_camel_case(key: &str) -> String {
     if !key.contains('_') || key.starts_with('_') {
         return key.to_owned();
@@ -264,7 +273,7 @@ mod tests {
     fn wrong_fields_are_named_by_their_path() {
         let message = |body: &str| match parse::<Example>(body.as_bytes()) {
             Err(Error::Invalid(fields)) => {
-                fields.iter().map(|(path, messages)| format!("{path}: {}", messages.join(" "))).collect::<String>()
+                fields.iter().map(|(path, messages)| [path, ": ", &messages.join(" ")].concat()).collect::<String>()
             }
             other => format!("{other:?}"),
         };

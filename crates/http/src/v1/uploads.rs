@@ -92,7 +92,7 @@ pub(crate) async fn receive(State(app): State<App>, request: Request) -> ApiResu
 /// The form of a request.
 pub(crate) async fn form(request: Request, app: &App) -> ApiResult<Multipart> {
     let form = Multipart::from_request(request, app).await;
-    form.map_err(|_no_form| Error::UnsupportedMedia("Send a multipart/form-data body.".to_owned()).into())
+    form.map_err(|_no_form| Error::UnsupportedMediaType("Send a multipart/form-data body.".to_owned()).into())
 }
 
 /// Writes the bytes of a form field, or leaves nothing behind.
