@@ -23,6 +23,9 @@ pub enum Error {
     /// The request as a whole is wrong; the text says what to do.
     #[error("{0}")]
     BadRequest(String),
+    /// The body is of a kind that is not understood.
+    #[error("{0}")]
+    UnsupportedMediaType(String),
     /// The thing is in a state that does not allow this.
     #[error("{0}")]
     Conflict(String),

@@ -41,6 +41,9 @@ fn describe(error: &Error) -> (StatusCode, &'static str, String) {
         ),
         Error::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid", String::new()),
         Error::BadRequest(text) => (StatusCode::BAD_REQUEST, "bad_request", text.clone()),
+        Error::UnsupportedMediaType(text) => {
+            (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text.clone())
+        }
         Error::Conflict(text) => (StatusCode::CONFLICT, "conflict", text.clone()),
         Error::Unprocessable(text) => (StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", text.clone()),
         Error::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("{error}.")),

@@ -10,7 +10,7 @@ use parlance_storage::jobs::{self, Job};
 use tokio::sync::Semaphore;
 
 /// Time a job may run without a sign of life.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 /// Time between signs of life.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Longest sleep without looking for work that nobody rang for.

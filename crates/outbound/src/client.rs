@@ -133,6 +133,7 @@ impl fmt::Debug for Outbound {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "this crate is where clients are made")]
 fn client_builder(limits: &Limits) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .user_agent(concat!("parlance/", env!("CARGO_PKG_VERSION")))

@@ -133,15 +133,23 @@ fn parse_duration(text: &str) -> Option<Duration> {
     number.trim().parse::<u64>().ok()?.checked_mul(factor).map(Duration::from_millis)
 }
 
-/// Reads the settings. `environment` is given, so that tests decide what it holds.
-pub(crate) fn load(file: Option<&Path>, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config> {
-    let table = merged(file, environment)?;
+/// Reads the settings, and the names of variables that look like settings but are none.
+/// `environment` is given, so that tests decide what it holds.
+pub(crate) fn load(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<(Config, Vec<String>)> {
+    let (table, unknown) = merged(file, environment)?;
     let config: Config = Value::Table(table).try_into().context("the settings are wrong")?;
     validate(&config)?;
-    Ok(config)
+    Ok((config, unknown))
 }
 
-fn merged(file: Option<&Path>, environment: impl IntoIterator<Item = (String, String)>) -> Result<Table> {
+fn merged(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<(Table, Vec<String>)> {
+    let mut unknown = Vec::new();
     let mut table: Table = DEFAULTS.parse().context("config.default.toml")?;
     if let Some(path) = file {
         let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
@@ -156,15 +164,19 @@ fn merged(file: Option<&Path>, environment: impl IntoIterator<Item = (String, St
     }
     for (name, text) in environment {
         if let Some(setting) = name.strip_prefix(PREFIX) {
-            apply_variable(&mut table, &name, setting, text)?;
+            // One of a newer or older release does no harm, but a mistyped one should be noticed.
+            if !apply_variable(&mut table, &name, setting, text)? {
+                unknown.push(name);
+            }
         }
     }
-    Ok(table)
+    Ok((table, unknown))
 }
 
-fn apply_variable(table: &mut Table, name: &str, setting: &str, text: String) -> Result<()> {
+/// Sets the value of a variable. False when there is no such setting.
+fn apply_variable(table: &mut Table, name: &str, setting: &str, text: String) -> Result<bool> {
     let lower = setting.to_ascii_lowercase();
-    let Some((section, key)) = lower.split_once("__") else { return unknown(name) };
+    let Some((section, key)) = lower.split_once("__") else { return Ok(false) };
     let (key, text) = match key.strip_suffix("_file") {
         Some(plain) if SECRETS.contains(&(section, plain)) => {
             let content = std::fs::read_to_string(&text).with_context(|| format!("reading the file of {name}"))?;
@@ -172,8 +184,8 @@ fn apply_variable(table: &mut Table, name: &str, setting: &str, text: String) ->
         }
         _ => (key, text),
     };
-    let Some(Value::Table(known)) = table.get_mut(section) else { return unknown(name) };
-    let Some(value) = known.get_mut(key) else { return unknown(name) };
+    let Some(Value::Table(known)) = table.get_mut(section) else { return Ok(false) };
+    let Some(value) = known.get_mut(key) else { return Ok(false) };
     *value = match value {
         Value::Integer(_) => Value::Integer(text.trim().parse().with_context(|| format!("{name} is no whole number"))?),
         Value::Boolean(_) => {
@@ -181,13 +193,7 @@ fn apply_variable(table: &mut Table, name: &str, setting: &str, text: String) ->
         }
         _ => Value::String(text),
     };
-    Ok(())
-}
-
-/// A variable of a newer or older release does no harm, but a mistyped one should be noticed.
-fn unknown(name: &str) -> Result<()> {
-    tracing::warn!("there is no setting {name}; config.default.toml lists them");
-    Ok(())
+    Ok(true)
 }
 
 fn validate(config: &Config) -> Result<()> {
@@ -210,7 +216,7 @@ fn validate(config: &Config) -> Result<()> {
 
 /// The settings in force as TOML, with secrets hidden.
 pub(crate) fn print(file: Option<&Path>, environment: impl IntoIterator<Item = (String, String)>) -> Result<String> {
-    let mut table = merged(file, environment)?;
+    let (mut table, _) = merged(file, environment)?;
     for (section, key) in SECRETS {
         if let Some(Value::String(text)) = table.get_mut(section).and_then(|section| section.get_mut(key))
             && !text.is_empty()
@@ -222,7 +228,6 @@ pub(crate) fn print(file: Option<&Path>, environment: impl IntoIterator<Item = (
 }
 
 /// The process's own environment.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
@@ -251,7 +256,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("own.toml");
         std::fs::write(&file, "[server]\nlisten = \"127.0.0.1:1\"\n[limits]\nhistory_messages = 3\n").unwrap();
-        let config = load(Some(&file), set("PARLANCE__SERVER__LISTEN", "127.0.0.1:2")).unwrap();
+        let (config, _) = load(Some(&file), set("PARLANCE__SERVER__LISTEN", "127.0.0.1:2")).unwrap();
         assert_eq!((config.server.listen.as_str(), config.limits.history_messages), ("127.0.0.1:2", 3));
         std::fs::write(&file, "[server]\nlisten_on = \"x\"\n").unwrap();
         assert!(format!("{:#}", load(Some(&file), []).unwrap_err()).contains("listen_on"));
@@ -263,7 +268,7 @@ mod tests {
         let file = folder.path().join("key");
         std::fs::write(&file, "sk-canary\n").unwrap();
         let variables = || set("PARLANCE__LLM__API_KEY_FILE", file.to_str().unwrap());
-        assert_eq!(load(None, variables()).unwrap().llm.api_key.get(), Some("sk-canary"));
+        assert_eq!(load(None, variables()).unwrap().0.llm.api_key.get(), Some("sk-canary"));
         assert!(!print(None, variables()).unwrap().contains("canary"));
         assert!(!format!("{:?}", load(None, variables()).unwrap()).contains("canary"));
     }
@@ -275,5 +280,6 @@ mod tests {
         assert!(load(None, set("PARLANCE__BOOTSTRAP__API_KEY", "short")).is_err());
         assert!(load(None, set("PARLANCE__STREAM__API_GRACE", "soon")).is_err());
         assert!(load(None, set("PARLANCE__DATABASE__CONNECTIONS", "many")).is_err());
+        assert_eq!(load(None, set("PARLANCE__SERVER__LISEN", "x")).unwrap().1, ["PARLANCE__SERVER__LISEN"]);
     }
 }

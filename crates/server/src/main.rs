@@ -106,11 +106,14 @@ fn run(arguments: Arguments) -> Result<()> {
         print(&config::print(place.config.as_deref(), config::environment())?);
         return Ok(());
     }
-    let mut config = config::load(place.config.as_deref(), config::environment())?;
+    let (mut config, unknown) = config::load(place.config.as_deref(), config::environment())?;
     if let Some(listen) = &place.listen {
         config.server.listen.clone_from(listen);
     }
     observability::start_logging(&config.log)?;
+    for name in unknown {
+        tracing::warn!("there is no setting {name}; config.default.toml lists them");
+    }
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_installed| anyhow::anyhow!("a TLS provider is installed already"))?;

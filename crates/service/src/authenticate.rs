@@ -23,7 +23,15 @@ const UNKNOWN: &str = "Invalid API key.";
 /// Keys that were looked up a moment ago, by the hash of the whole key.
 #[derive(Debug, Default)]
 pub struct KeyCache {
-    known: Mutex<HashMap<[u8; 32], (Principal, Option<Timestamp>, Instant)>>,
+    known: Mutex<HashMap<[u8; 32], Remembered>>,
+}
+
+/// A key that was looked up, and when.
+#[derive(Clone, Copy, Debug)]
+struct Remembered {
+    principal: Principal,
+    expires_at: Option<Timestamp>,
+    since: Instant,
 }
 
 impl KeyCache {
@@ -31,24 +39,24 @@ impl KeyCache {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known
             .get(hash)
-            .filter(|(_, _, since)| since.elapsed() < CACHE_TIME)
-            .map(|(principal, expires_at, _)| (*principal, *expires_at))
+            .filter(|remembered| remembered.since.elapsed() < CACHE_TIME)
+            .map(|remembered| (remembered.principal, remembered.expires_at))
     }
 
     fn put(&self, hash: [u8; 32], principal: Principal, expires_at: Option<Timestamp>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= CACHE_SIZE {
-            known.retain(|_, (_, _, since)| since.elapsed() < CACHE_TIME);
+            known.retain(|_, remembered| remembered.since.elapsed() < CACHE_TIME);
         }
         if known.len() < CACHE_SIZE {
-            known.insert(hash, (principal, expires_at, Instant::now()));
+            known.insert(hash, Remembered { principal, expires_at, since: Instant::now() });
         }
     }
 
     /// Forgets a key that was just revoked.
     pub fn forget(&self, id: ApiKeyId) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, (principal, _, _)| principal.kind != PrincipalKind::ApiKey(id));
+        known.retain(|_, remembered| remembered.principal.kind != PrincipalKind::ApiKey(id));
     }
 }
 

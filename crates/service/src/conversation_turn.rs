@@ -1,5 +1,7 @@
 //! Opening a turn of a conversation: who asks, where, and the two rows that make it durable.
 
+use std::time::Duration;
+
 use parlance_domain::kind::{AttachmentId, ChatbotId, ContactId, ConversationId, InboxId, MessageId};
 use parlance_domain::{Error, FieldErrors, Result, Tenant};
 use parlance_storage::attachments::{self, Attachment};
@@ -91,33 +93,7 @@ pub async fn open(app: &App, tenant: Tenant, chatbot: ChatbotId, question: &Ques
         };
         (conversation, contact.name)
     };
-    let question_row = Message {
-        id: app.new_id(),
-        conversation_id: conversation.id,
-        contact_id: Some(conversation.contact_id),
-        kind: "incoming".to_owned(),
-        state: "done".to_owned(),
-        content: question.content.clone(),
-        content_payload: question.content_payload.clone(),
-        query_metadata: question.query_metadata.clone(),
-        attachments: attachments_json(&place.attachments),
-        citations: "[]".to_owned(),
-        error: None,
-        created_at: now,
-    };
-    let answer_row = Message {
-        id: answer,
-        contact_id: None,
-        kind: "outgoing".to_owned(),
-        state: "generating".to_owned(),
-        content: String::new(),
-        content_payload: None,
-        query_metadata: None,
-        attachments: "[]".to_owned(),
-        // One millisecond later, so that an order by time puts it after its question.
-        created_at: now.plus(std::time::Duration::from_millis(1)),
-        ..question_row.clone()
-    };
+    let (question_row, answer_row) = rows(app, &conversation, question, &place.attachments, answer);
     let turn = OpenTurn {
         conversation: conversation.id,
         contact: conversation.contact_id,
@@ -143,6 +119,45 @@ pub async fn open(app: &App, tenant: Tenant, chatbot: ChatbotId, question: &Ques
         })
         .await?;
     Ok(turn)
+}
+
+/// The stored question, and the answer as generating.
+fn rows(
+    app: &App,
+    conversation: &Conversation,
+    question: &Question,
+    attachments: &[Attachment],
+    answer: MessageId,
+) -> (Message, Message) {
+    let now = app.now();
+    let question_row = Message {
+        id: app.new_id(),
+        conversation_id: conversation.id,
+        contact_id: Some(conversation.contact_id),
+        kind: "incoming".to_owned(),
+        state: "done".to_owned(),
+        content: question.content.clone(),
+        content_payload: question.content_payload.clone(),
+        query_metadata: question.query_metadata.clone(),
+        attachments: attachments_json(attachments),
+        citations: "[]".to_owned(),
+        error: None,
+        created_at: now,
+    };
+    let answer_row = Message {
+        id: answer,
+        contact_id: None,
+        kind: "outgoing".to_owned(),
+        state: "generating".to_owned(),
+        content: String::new(),
+        content_payload: None,
+        query_metadata: None,
+        attachments: "[]".to_owned(),
+        // One millisecond later, so that an order by time puts it after its question.
+        created_at: now.plus(Duration::from_millis(1)),
+        ..question_row.clone()
+    };
+    (question_row, answer_row)
 }
 
 /// Loads everything the question refers to, so that what is wrong is said before anything is stored.

@@ -16,7 +16,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 /// How long a link to a file works.
-const FILE_LINK_VALID_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+const FILE_LINK_VALID_FOR: Duration = Duration::from_hours(7 * 24);
 
 /// Makes and checks signed links and upload policies.
 pub struct LinkSigner {

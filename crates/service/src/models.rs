@@ -124,7 +124,14 @@ pub struct ConfiguredModel {
 pub struct Catalogue {
     fixed: Vec<Known>,
     factory: ModelFactory,
-    tenants: Mutex<HashMap<OrganisationId, (Instant, Arc<Vec<Known>>)>>,
+    tenants: Mutex<HashMap<OrganisationId, OwnModels>>,
+}
+
+/// An organisation's own models as they were read a moment ago.
+#[derive(Debug)]
+struct OwnModels {
+    since: Instant,
+    models: Arc<Vec<Known>>,
 }
 
 /// A stable id for a model that is in no table.
@@ -219,10 +226,10 @@ impl Catalogue {
     async fn own(&self, db: &Db, master_key: &MasterKey, tenant: Tenant) -> Result<Arc<Vec<Known>>> {
         {
             let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((since, own)) = tenants.get(&tenant.organisation())
-                && since.elapsed() < CACHE_TIME
+            if let Some(own) = tenants.get(&tenant.organisation())
+                && own.since.elapsed() < CACHE_TIME
             {
-                return Ok(Arc::clone(own));
+                return Ok(Arc::clone(&own.models));
             }
         }
         let (stored_providers, stored_models) = {
@@ -241,7 +248,7 @@ impl Catalogue {
                 .collect(),
         );
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        tenants.insert(tenant.organisation(), (Instant::now(), Arc::clone(&own)));
+        tenants.insert(tenant.organisation(), OwnModels { since: Instant::now(), models: Arc::clone(&own) });
         Ok(own)
     }
 

@@ -195,7 +195,7 @@ async fn by_meaning(
         match by_one_model(app, tenant, model_id, &base_ids, question, proposals).await {
             Ok(list) => lists.push(list),
             Err(error) => {
-                tracing::warn!(%error, model = %model_id, "searching by meaning failed; words alone are used")
+                tracing::warn!(%error, model = %model_id, "searching by meaning failed; words alone are used");
             }
         }
     }

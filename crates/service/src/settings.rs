@@ -48,7 +48,7 @@ impl Settings {
             visitor_grace: Duration::from_secs(30),
             stop_grace: Duration::from_secs(20),
             max_upload_bytes: 100 << 20,
-            upload_valid_for: Duration::from_secs(3600),
+            upload_valid_for: Duration::from_hours(1),
             passage_characters: 500,
             max_message_characters: 32_000,
             max_attachments: 20,

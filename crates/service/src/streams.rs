@@ -104,14 +104,13 @@ impl LiveAnswer {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn append(&self, event: LoggedEvent) {
+    /// Adds to the log, unless the answer has ended.
+    fn append(&self, event: impl FnOnce(&mut Log) -> LoggedEvent) {
         let mut log = self.log();
         if log.ended.is_some() {
             return;
         }
-        if matches!(event, LoggedEvent::End(_)) {
-            log.ended = Some(Instant::now());
-        }
+        let event = event(&mut log);
         log.events.push(event);
         drop(log);
         self.changed.notify_waiters();
@@ -119,32 +118,31 @@ impl LiveAnswer {
 
     /// Adds the passages of the prompt.
     pub fn citations(&self, cited: Arc<Vec<Cited>>) {
-        self.append(LoggedEvent::Citations(cited));
+        self.append(|_| LoggedEvent::Citations(cited));
     }
 
     /// Adds text.
     pub fn text(&self, piece: &str) {
-        let end = {
-            let mut log = self.log();
+        self.append(|log| {
             log.text.push_str(piece);
-            log.text.len()
-        };
-        self.append(LoggedEvent::Text { end });
+            LoggedEvent::Text { end: log.text.len() }
+        });
     }
 
     /// Adds reasoning.
     pub fn thinking(&self, piece: &str) {
-        let end = {
-            let mut log = self.log();
+        self.append(|log| {
             log.thinking.push_str(piece);
-            log.thinking.len()
-        };
-        self.append(LoggedEvent::Thinking { end });
+            LoggedEvent::Thinking { end: log.thinking.len() }
+        });
     }
 
     /// Ends the answer. Only the first call counts.
     pub fn end(&self, end: End) {
-        self.append(LoggedEvent::End(Arc::new(end)));
+        self.append(|log| {
+            log.ended = Some(Instant::now());
+            LoggedEvent::End(Arc::new(end))
+        });
     }
 
     /// The text so far.
@@ -189,6 +187,16 @@ impl LiveAnswer {
     }
 }
 
+/// What a look at the log gave.
+enum Taken {
+    /// Events not read yet, with the number of the first.
+    Events(usize, Vec<AnswerEvent>),
+    /// Nothing new so far.
+    Nothing,
+    /// Everything was read.
+    End,
+}
+
 /// Follows an answer. Dropping the last reader of an unfinished answer stops it after its grace.
 #[derive(Debug)]
 pub struct Reader {
@@ -210,18 +218,18 @@ impl Reader {
             let changed = answer.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if let Some(found) = self.take() {
-                return found;
+            match self.take() {
+                Taken::Events(first, events) => return Some((first, events)),
+                Taken::End => return None,
+                Taken::Nothing => changed.await,
             }
-            changed.await;
         }
     }
 
-    /// `None`: wait. `Some(None)`: the end was read.
-    fn take(&mut self) -> Option<Option<(usize, Vec<AnswerEvent>)>> {
+    fn take(&mut self) -> Taken {
         let log = self.answer.log();
         if self.next >= log.events.len() {
-            return log.ended.is_some().then_some(None);
+            return if log.ended.is_some() { Taken::End } else { Taken::Nothing };
         }
         let first = self.next;
         let position = |wanted: fn(&LoggedEvent) -> Option<usize>| {
@@ -249,7 +257,7 @@ impl Reader {
             })
             .collect();
         self.next = log.events.len();
-        Some(Some((first + 1, events)))
+        Taken::Events(first + 1, events)
     }
 
     /// Waits for the end and gives it with the whole text.
@@ -413,7 +421,7 @@ mod tests {
     }
 
     fn streams(bytes: usize) -> Streams {
-        Streams::new(Retention { time: Duration::from_secs(600), bytes }, TaskTracker::new())
+        Streams::new(Retention { time: Duration::from_mins(10), bytes }, TaskTracker::new())
     }
 
     fn start(streams: &Streams, who: &Principal, grace: Duration) -> Arc<LiveAnswer> {

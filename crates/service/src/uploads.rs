@@ -23,7 +23,7 @@ use crate::App;
 /// Characters of a file name.
 const MAX_FILENAME: usize = 255;
 /// Uploads that nothing refers to are removed after this.
-const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
+const ABANDONED_AFTER: Duration = Duration::from_hours(24);
 
 /// What a client wants to upload.
 #[derive(Clone, Debug)]

@@ -34,18 +34,38 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _app: &App) -> Result<Self, ApiError> {
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let media_type = content_type.map(|value| value.split(';').next().unwrap_or_default().trim());
-        if media_type.is_some_and(|media_type| !is_json(media_type)) {
-            return Err(Error::BadRequest(format!(
-                "Unsupported media type \"{}\" in request; send application/json.",
-                media_type.unwrap_or_default()
-            ))
-            .into());
-        }
-        let bytes = read(request).await?;
+        let bytes = read_json(request).await?;
         parse(&bytes).map(Self).map_err(ApiError)
     }
+}
+
+/// A JSON list whose elements are read into `T`.
+pub(crate) struct ListBody<T>(pub(crate) Vec<T>);
+
+impl<T: DeserializeOwned> FromRequest<App> for ListBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _app: &App) -> Result<Self, ApiError> {
+        let value = parse_value(&read_json(request).await?)?;
+        if !value.is_array() {
+            return Err(Error::field("nonFieldErrors", "Expected a list of items.").into());
+        }
+        from_value(value).map(Self).map_err(ApiError)
+    }
+}
+
+/// The bytes of a body that says it is JSON, or says nothing.
+async fn read_json(request: Request) -> Result<Bytes, ApiError> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = content_type.map(|value| value.split(';').next().unwrap_or_default().trim());
+    if media_type.is_some_and(|media_type| !is_json(media_type)) {
+        let given = media_type.unwrap_or_default();
+        return Err(Error::UnsupportedMediaType(format!(
+            "Unsupported media type \"{given}\" in request; send application/json."
+        ))
+        .into());
+    }
+    read(request).await
 }
 
 fn is_json(media_type: &str) -> bool {
@@ -63,8 +83,18 @@ pub(crate) async fn read(request: Request) -> Result<Bytes, ApiError> {
     })
 }
 
-/// Reads `T` from JSON text. An empty body is an empty object.
+/// Reads `T`, a struct, from the text of a JSON object. An empty body is an empty object.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let value = parse_value(bytes)?;
+    // A derived struct would also read a list, by position.
+    if !value.is_object() {
+        return Err(Error::field("nonFieldErrors", "Invalid data. Expected an object."));
+    }
+    from_value(value)
+}
+
+/// Reads JSON text and makes its keys camelCase.
+fn parse_value(bytes: &[u8]) -> Result<Value, Error> {
     let value: Value = if bytes.iter().all(u8::is_ascii_whitespace) {
         Value::Object(Map::new())
     } else {
@@ -73,7 +103,7 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let mut errors = FieldErrors::default();
     let value = camel_case(value, &mut String::new(), &mut errors);
     errors.finish()?;
-    from_value(value)
+    Ok(value)
 }
 
 /// Reads `T` from a value whose keys are camelCase.
@@ -171,7 +201,7 @@ fn check_text(value: &Value, path: &str, errors: &mut FieldErrors) {
     }
 }
 
-/// `number_of_chunks` to `numberOfChunks`. What is not snake_case stays as it is.
+/// `number_of_chunks` to `numberOfChunks`. What is not `snake_case` stays as it is.
 pub(crate) fn to_camel_case(key: &str) -> String {
     if !key.contains('_') || key.starts_with('_') {
         return key.to_owned();
@@ -239,7 +269,7 @@ mod tests {
     fn wrong_fields_are_named_by_their_path() {
         let message = |body: &str| match parse::<Example>(body.as_bytes()) {
             Err(Error::Invalid(fields)) => {
-                fields.iter().map(|(path, messages)| format!("{path}: {}", messages.join(" "))).collect::<String>()
+                fields.iter().map(|(path, messages)| [path, ": ", &messages.join(" ")].concat()).collect::<String>()
             }
             other => format!("{other:?}"),
         };

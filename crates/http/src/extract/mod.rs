@@ -7,7 +7,7 @@ mod page;
 mod query;
 
 pub(crate) use auth::{Authorized, grants};
-pub(crate) use body::{Body, Patch, patch};
+pub(crate) use body::{Body, ListBody, Patch, patch};
 pub(crate) use ids::{PathId, PathIds, Reference};
 pub(crate) use page::{PageBody, Paging};
 pub(crate) use query::Query;

@@ -13,7 +13,9 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::error::{ApiErrors, ApiResult};
-use crate::extract::{Authorized, Body, PageBody, Paging, Patch, PathId, PathIds, Query, Reference, grants, patch};
+use crate::extract::{
+    Authorized, Body, ListBody, PageBody, Paging, Patch, PathId, PathIds, Query, Reference, grants, patch,
+};
 use crate::v1::parsers::{ParserView, parser};
 
 /// A file of a knowledge base.
@@ -273,7 +275,7 @@ pub(crate) async fn batch_reparse(
     auth: Authorized<grants::WriteKnowledge>,
     State(app): State<App>,
     PathId(base): PathId<kind::KnowledgeBase>,
-    Body(items): Body<Vec<ReparseItem>>,
+    ListBody(items): ListBody<ReparseItem>,
 ) -> ApiResult<Json<Vec<FileView>>> {
     let references: Vec<Reference> = items.into_iter().map(|item| item.id).collect();
     let mut ids = Vec::with_capacity(references.len());

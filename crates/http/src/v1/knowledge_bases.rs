@@ -45,7 +45,7 @@ pub(crate) struct KnowledgeBaseBody {
     chatbots: Option<Vec<Reference>>,
 }
 
-fn model_id(reference: Patch<Reference>) -> Option<Option<kind::ModelId>> {
+fn model_id(reference: Patch<Reference>) -> Patch<kind::ModelId> {
     let known = |reference: Reference| reference.id().unwrap_or_else(|| kind::ModelId::from_uuid(Uuid::nil()));
     reference.map(|reference| reference.map(known))
 }
@@ -236,7 +236,7 @@ pub(crate) struct SearchBody {
     query: String,
 }
 
-/// A passage that was found. Fields that existing clients read in snake_case carry both spellings.
+/// A passage that was found. Fields that existing clients read in `snake_case` carry both spellings.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SearchHit {

@@ -21,7 +21,8 @@ pub(crate) struct Signature {
     name: String,
     org: String,
     expires: String,
-    signature: String,
+    #[serde(rename = "signature")]
+    code: String,
 }
 
 /// Serve a stored file. Always as a download, so that nothing in it runs in the page's origin;
@@ -37,7 +38,7 @@ pub(crate) async fn get(
         filename: &signature.name,
         organisation: &signature.org,
         expires: &signature.expires,
-        signature: &signature.signature,
+        signature: &signature.code,
     };
     if !app.links.is_file_link(&link, app.now()) {
         return Err(Error::NotFound("file").into());

@@ -65,15 +65,18 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     assert!(providers::models(tx, who).await.unwrap().is_empty());
     assert!(records::of_message(tx, who, all.answer.id).await.unwrap().is_none());
     assert!(uploads::by_key(tx, who, &all.upload.blob_key).await.unwrap().is_none());
-    assert!(!uploads::blob_is_used(tx, who, &all.file.blob_key).await.unwrap());
+    assert!(uploads::by_id(tx, who, all.upload.id).await.unwrap().is_none());
+    assert_eq!(passages::count_generation(tx, who, all.file.id, 1).await.unwrap(), (0, 0));
+    assert!(passages::without_vector(tx, who, (all.file.id, 1), 10).await.unwrap().is_empty());
     assert!(web_chats::of_api(tx, who, all.chatbot.id).await.unwrap().is_none());
     assert!(web_chats::of_api_by_chatbot(tx, who).await.unwrap().is_empty());
     assert!(!jobs::is_held(tx, who, &claimed(world, all)).await.unwrap());
 
     // A passage as the owner sees it, in the hands of the stranger.
     let owners = read!(world, world.tenant, tx => passages::get(tx, world.tenant, passage)).unwrap().unwrap();
-    assert!(passages::neighbours(tx, who, &owners, 5).await.unwrap().is_empty());
-    assert_eq!(read!(world, world.tenant, tx => passages::neighbours(tx, world.tenant, &owners, 5)).unwrap().len(), 2);
+    let owners = [owners];
+    assert!(passages::neighbours(tx, who, &owners).await.unwrap().is_empty());
+    assert_eq!(read!(world, world.tenant, tx => passages::neighbours(tx, world.tenant, &owners)).unwrap().len(), 2);
 }
 
 fn claimed(world: &World, all: &Things) -> Job {
@@ -116,6 +119,9 @@ async fn refuses_changes(world: &World, all: &Things, scope: Scope) {
         let progress = files::Progress { stage: "parsing", done: 1, total: 2 };
         assert!(!files::progress(tx, who, all.file.id, 1, progress, NOW).await?);
         assert!(!files::fail(tx, who, all.file.id, 1, "taken", NOW).await?);
+        assert!(!files::wait(tx, who, all.file.id, 1, "taken", NOW).await?);
+        assert!(!files::set_embedding_model(tx, who, all.file.id, 1, Some(id())).await?);
+        uploads::release(tx, who, &all.upload.blob_key).await?;
         assert!(!files::publish(tx, who, all.file.id, 1, NOW).await?);
         idempotency::finish(tx, who, IDEMPOTENCY_KEY, 200, "taken").await?;
         knowledge_bases::update(tx, who, &knowledge_bases::KnowledgeBase { name: "taken".into(), ..all.base.clone() })

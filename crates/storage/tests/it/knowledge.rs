@@ -74,6 +74,13 @@ async fn a_new_generation_replaces_the_old_one_in_one_step() {
     let half = Progress { stage: "parsing", done: 1, total: 2 };
     assert!(write!(world, tenant, tx => files::progress(tx, tenant, file, 2, half, later(2))).unwrap());
     assert!(!write!(world, tenant, tx => files::progress(tx, tenant, file, 1, half, later(2))).unwrap());
+    let model = Some(id());
+    assert!(write!(world, tenant, tx => files::set_embedding_model(tx, tenant, file, 2, model)).unwrap());
+    assert!(!write!(world, tenant, tx => files::set_embedding_model(tx, tenant, file, 1, None)).unwrap());
+    assert!(write!(world, tenant, tx => files::wait(tx, tenant, file, 2, "again soon", later(2))).unwrap());
+    assert!(!write!(world, tenant, tx => files::wait(tx, tenant, file, 1, "not now", later(2))).unwrap());
+    let waiting = read!(world, tenant, tx => files::find(tx, tenant, file)).unwrap().unwrap();
+    assert_eq!((waiting.embedding_model_id, waiting.failure.as_deref()), (model, Some("again soon")));
     let running = find().await;
     assert_eq!((running.status.as_str(), running.stage.as_str()), ("processing", "parsing"));
     assert_eq!((running.progress_done, running.progress_total, running.updated_at), (1, 2, later(2)));
@@ -164,8 +171,11 @@ async fn passages_with_their_neighbours_vectors_and_hits() {
     assert_eq!((middle.start_offset, middle.end_offset, middle.page), (10, 14, Some(1)));
     assert_eq!((middle.filename.as_str(), middle.hits_count), ("Guide_1.PDF", 0));
 
-    let around = read!(world, tenant, tx => passages::neighbours(tx, tenant, &middle, 1)).unwrap();
-    assert_eq!(around.iter().map(|(ordinal, _)| *ordinal).collect::<Vec<_>>(), [0, 2]);
+    let middles = [middle.clone()];
+    let mut around = read!(world, tenant, tx => passages::neighbours(tx, tenant, &middles)).unwrap();
+    around.sort_by_key(|(_, ordinal, _)| *ordinal);
+    assert_eq!(around.iter().map(|(of, ordinal, _)| (*of, *ordinal)).collect::<Vec<_>>(), [(file, 0), (file, 2)]);
+    assert!(read!(world, tenant, tx => passages::neighbours(tx, tenant, &[])).unwrap().is_empty());
     let asked = [ids[0], ids[2], id()];
     assert_eq!(read!(world, tenant, tx => passages::searchable(tx, tenant, &asked)).unwrap().len(), 2);
     assert!(read!(world, tenant, tx => passages::searchable(tx, tenant, &[])).unwrap().is_empty());
@@ -179,6 +189,9 @@ async fn passages_with_their_neighbours_vectors_and_hits() {
     assert_eq!(indexed.iter().map(|passage| passage.ordinal).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(indexed[0].vector.as_deref(), Some([1, 2, 3, 4].as_slice()));
     assert_eq!(indexed[1].vector, None);
+    assert_eq!(read!(world, tenant, tx => passages::count_generation(tx, tenant, file, 1)).unwrap(), (3, 1));
+    let bare = read!(world, tenant, tx => passages::without_vector(tx, tenant, (file, 1), 9)).unwrap();
+    assert_eq!(bare.iter().map(|passage| passage.ordinal).collect::<Vec<_>>(), [0, 2]);
 
     let cited = [ids[2], ids[1], ids[2]];
     write!(world, tenant, tx => passages::count_hits(tx, tenant, &cited)).unwrap();

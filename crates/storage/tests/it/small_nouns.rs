@@ -3,7 +3,7 @@
 use parlance_domain::kind::ConversationId;
 use parlance_storage::idempotency::Known;
 use parlance_storage::uploads::Upload;
-use parlance_storage::{Page, Scope, attachments, idempotency, uploads};
+use parlance_storage::{Page, Scope, attachments, files, idempotency, uploads};
 
 use crate::world::{IDEMPOTENCY_KEY, NOW, World, id, later, read, write};
 
@@ -38,9 +38,8 @@ async fn an_upload_is_kept_while_something_refers_to_it() {
     write!(world, tenant, tx => uploads::insert(tx, tenant, &again)).unwrap();
     assert_eq!(read!(world, tenant, tx => uploads::by_key(tx, tenant, &key)).unwrap().unwrap().size, 99);
     assert!(read!(world, tenant, tx => uploads::by_key(tx, tenant, "other")).unwrap().is_none());
-    assert!(read!(world, tenant, tx => uploads::blob_is_used(tx, tenant, &key)).unwrap(), "a file shows it");
-    assert!(read!(world, tenant, tx => uploads::blob_is_used(tx, tenant, "media/photo.png")).unwrap());
-    assert!(!read!(world, tenant, tx => uploads::blob_is_used(tx, tenant, "other")).unwrap());
+    let upload = all.upload.id;
+    assert_eq!(read!(world, tenant, tx => uploads::by_id(tx, tenant, upload)).unwrap().unwrap().blob_key, key);
 
     let abandoned = async |before| read!(world, Scope::System, tx => uploads::abandoned(tx, before, 10)).unwrap();
     assert!(abandoned(NOW).await.is_empty(), "not old enough");
@@ -48,6 +47,12 @@ async fn an_upload_is_kept_while_something_refers_to_it() {
     write!(world, tenant, tx, key => uploads::mark_used(tx, tenant, &key, later(1))).unwrap();
     assert!(abandoned(later(1)).await.is_empty());
     assert!(!write!(world, tenant, tx, key => uploads::delete_abandoned(tx, tenant, &key)).unwrap());
+    write!(world, tenant, tx, key => uploads::release(tx, tenant, &key)).unwrap();
+    assert!(abandoned(later(1)).await.is_empty(), "a file still shows it");
+    let file = all.file.id;
+    write!(world, tenant, tx => files::delete(tx, tenant, file)).unwrap();
+    write!(world, tenant, tx, key => uploads::release(tx, tenant, &key)).unwrap();
+    assert_eq!(abandoned(NOW).await, [(tenant.organisation(), key.clone())], "released, so at once");
 
     let loose = Upload { id: id(), blob_key: "loose".into(), filename: "a".into(), size: 1, created_at: NOW };
     write!(world, tenant, tx => uploads::insert(tx, tenant, &loose)).unwrap();

@@ -300,6 +300,7 @@ impl Things {
                 progress_total: 0,
                 failure: None,
                 parser_id: id(),
+                embedding_model_id: None,
                 generation: 0,
                 next_generation: 1,
                 characters: 0,
