@@ -123,7 +123,11 @@ async fn keys_reach_their_endpoint_and_no_log_or_file() {
     let answers = format!("{listed}{models}{failed:?}");
     server.stop().await;
 
-    std::fs::remove_file(install.data().join("first-start.txt")).unwrap();
+    // The search finds what is there: this file is made to hold the owner's key.
+    let shown = install.data().join("first-start.txt");
+    assert_eq!(traces(&install.data(), OWNER_KEY), [format!("text in {}", shown.display())]);
+    assert!(install.log().contains("TRACE"));
+    std::fs::remove_file(shown).unwrap();
     for secret in [MODEL_KEY, PROVIDER_KEY, OWNER_KEY] {
         assert_eq!(traces(&install.data(), secret), Vec::<String>::new());
         for (form, text) in forms(secret) {

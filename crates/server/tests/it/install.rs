@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::client::Client;
 
 /// A start or a stop that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Settings and data of one installation. Its files go when it is dropped.
 pub(crate) struct Install {

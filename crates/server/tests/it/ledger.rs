@@ -114,8 +114,8 @@ async fn ask_questions(mut address: Address, next: Arc<AtomicUsize>, ledger: Arc
             let result = async {
                 let response = client.begin(&asked.question).await?;
                 read_events(response, |event| {
-                    asked.conversation = event["conversationId"].as_str().unwrap().to_owned();
-                    asked.message = event["messageId"].as_str().unwrap().to_owned();
+                    event["conversationId"].as_str().unwrap().clone_into(&mut asked.conversation);
+                    event["messageId"].as_str().unwrap().clone_into(&mut asked.message);
                     asked.text.push_str(event["content"].as_str().unwrap());
                     asked.is_done |= event["type"] == "done";
                     assert_ne!(event["type"], "error", "{event}");

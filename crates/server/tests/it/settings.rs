@@ -101,6 +101,6 @@ async fn the_description_of_the_api_is_the_committed_one_and_the_served_one() {
         assert_eq!(printed, committed, "run `make generate` and commit openapi.json");
     }
     let server = install.start().await;
-    let served = crate::client::http().get(format!("{}/openapi.json", server.url)).send().await.unwrap();
-    assert_eq!(served.json::<serde_json::Value>().await.unwrap(), document);
+    let answer = crate::client::http().get(format!("{}/openapi.json", server.url)).send().await.unwrap();
+    assert_eq!(answer.json::<serde_json::Value>().await.unwrap(), document);
 }
