@@ -152,11 +152,8 @@ impl Drop for EndGuard<'_> {
 /// Fires when the server stops and answers had their time to finish.
 async fn stop_deadline(app: &App) {
     app.stopping.cancelled().await;
-    tokio::time::sleep(STOP_GRACE).await;
+    tokio::time::sleep(app.settings.stop_grace).await;
 }
-
-/// Time that running answers get when the server stops.
-const STOP_GRACE: Duration = Duration::from_secs(20);
 
 async fn make(app: &App, turn: &Turn, answer: &LiveAnswer, draft: &mut Draft) -> Outcome {
     match try_make(app, turn, answer, draft).await {

@@ -121,7 +121,7 @@ async fn whole(app: &App, reader: Reader) -> ApiResult<Response> {
             citations: citations(app, live.tenant, &done.cited),
             citation_nodes: citation_nodes(&done.cited),
             canvas: None,
-            usage: sse::usage(&done.usage, done.words),
+            usage: sse::usage(done),
         })
         .into_response()),
         End::Failed { code, message } => {
