@@ -19,9 +19,35 @@ impl Modify for ApiKeyScheme {
     }
 }
 
+/// Gives every operation an id of its own, from its method and path: handlers of different nouns
+/// share names such as `list`.
+fn name_operations(document: &mut OpenApi) {
+    for (path, item) in &mut document.paths.paths {
+        let words: Vec<&str> = path
+            .trim_start_matches("/api/v1/")
+            .split(['/', '-'])
+            .map(|word| word.trim_matches(['{', '}']))
+            .filter(|word| !word.is_empty())
+            .collect();
+        let methods = [
+            ("get", &mut item.get),
+            ("post", &mut item.post),
+            ("put", &mut item.put),
+            ("patch", &mut item.patch),
+            ("delete", &mut item.delete),
+        ];
+        for (method, operation) in methods {
+            if let Some(operation) = operation {
+                operation.operation_id = Some(format!("{method}_{}", words.join("_")));
+            }
+        }
+    }
+}
+
 /// `openapi.json`, as it is committed.
 pub fn openapi_json() -> String {
-    let document = crate::routes::openapi();
+    let mut document = crate::routes::openapi();
+    name_operations(&mut document);
     document.to_pretty_json().unwrap_or_default() + "\n"
 }
 

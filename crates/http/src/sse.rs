@@ -12,7 +12,7 @@ use futures_util::stream;
 use http::{HeaderValue, header};
 use parlance_domain::Tenant;
 use parlance_service::App;
-use parlance_service::streams::{AnswerEvent, Done, End, Reader};
+use parlance_service::live_answer::{AnswerEvent, Done, End, Reader};
 use serde_json::{Value, json};
 
 use crate::v1::citations::{citation_nodes, citations};

@@ -19,6 +19,7 @@ pub mod indexer;
 pub mod ingest;
 pub mod knowledge_bases;
 pub mod links;
+pub mod live_answer;
 pub mod models;
 pub mod prompt;
 pub mod providers;

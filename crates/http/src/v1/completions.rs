@@ -7,7 +7,7 @@ use parlance_domain::{Error, kind};
 use parlance_service::App;
 use parlance_service::answer;
 use parlance_service::conversation_turn::Question;
-use parlance_service::streams::{End, Reader};
+use parlance_service::live_answer::{End, Reader};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use parlance_domain::{Error, kind};
 use parlance_service::answer;
 use parlance_service::citations::Cited;
-use parlance_service::streams::{AnswerEvent, End};
+use parlance_service::live_answer::{AnswerEvent, End};
 use parlance_service::{App, answer_faults};
 use parlance_storage::messages::{self, Message};
 use serde::Serialize;

@@ -82,3 +82,13 @@ async fn the_document_is_served() {
         assert_eq!(app.nobody().get(path).await.expect(200).text(), text);
     }
 }
+
+#[test]
+fn every_operation_has_an_id_of_its_own() {
+    let document = document();
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values());
+    let ids: Vec<&str> = operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+    let distinct: std::collections::HashSet<_> = ids.iter().collect();
+    assert_eq!(distinct.len(), ids.len());
+}

@@ -98,7 +98,7 @@ async fn the_description_of_the_api_is_the_committed_one_and_the_served_one() {
     assert!(document["paths"]["/api/v1/chatbots/{id}/completions/"]["post"].is_object());
     let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../../openapi.json");
     if let Ok(committed) = std::fs::read_to_string(committed) {
-        assert_eq!(printed, committed, "run `make generate` and commit openapi.json");
+        assert!(printed == committed, "run `make generate` and commit openapi.json");
     }
     let server = install.start().await;
     let answer = crate::client::http().get(format!("{}/openapi.json", server.url)).send().await.unwrap();
