@@ -12,7 +12,7 @@ use futures_util::stream;
 use http::{HeaderValue, header};
 use parlance_domain::Tenant;
 use parlance_service::App;
-use parlance_service::streams::{AnswerEvent, End, Reader};
+use parlance_service::streams::{AnswerEvent, Done, End, Reader};
 use serde_json::{Value, json};
 
 use crate::v1::citations::{citation_nodes, citations};
@@ -85,7 +85,7 @@ impl Events {
                 members.push(("citations", json!(citations(&self.app, self.tenant, &done.cited))));
                 members.push(("citationNodes", json!(citation_nodes(&done.cited))));
                 members.push(("canvas", Value::Null));
-                members.push(("usage", usage(&done.usage, done.words)));
+                members.push(("usage", usage(done)));
                 members.push(("processingTime", json!(done.processing_time)));
             }
             End::Failed { code, message } => {
@@ -100,12 +100,13 @@ impl Events {
 }
 
 /// Token and character counts as they are shown.
-pub(crate) fn usage(usage: &parlance_llm::Usage, words: u64) -> Value {
+pub(crate) fn usage(done: &Done) -> Value {
+    let usage = &done.usage;
     json!({
         "inputTokens": usage.input_tokens,
         "outputTokens": usage.output_tokens,
         "cachedTokens": usage.cached_tokens,
-        "wordsCount": words,
+        "wordsCount": done.words,
     })
 }
 

@@ -64,6 +64,8 @@ section! { Stream {
     #[serde(deserialize_with = "duration")]
     visitor_grace: Duration,
     #[serde(deserialize_with = "duration")]
+    stop_grace: Duration,
+    #[serde(deserialize_with = "duration")]
     retention: Duration,
     retention_bytes: usize,
 } }

@@ -15,8 +15,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::Config;
 use crate::{first_start, observability, wiring};
 
-/// Everything has ended this long after the signal, whatever happens.
-const STOP_DEADLINE: Duration = Duration::from_secs(29);
+/// Everything has ended this long after the time that running answers get, whatever happens.
+const STOP_MARGIN: Duration = Duration::from_secs(9);
 /// A client that takes nothing for this long is disconnected.
 const STALLED_CLIENT: Duration = Duration::from_secs(45);
 
@@ -85,10 +85,11 @@ async fn stop_on_signal(app: App) {
     any(&mut terminate, &mut interrupt).await;
     tracing::info!("stopping; a second signal stops at once");
     app.stopping.cancel();
+    let deadline = app.settings.stop_grace + STOP_MARGIN;
     tokio::spawn(async move {
         tokio::select! {
             () = any(&mut terminate, &mut interrupt) => tracing::warn!("stopped at once"),
-            () = tokio::time::sleep(STOP_DEADLINE) => tracing::warn!("stopped at the deadline"),
+            () = tokio::time::sleep(deadline) => tracing::warn!("stopped at the deadline"),
         }
         std::process::exit(0);
     });

@@ -107,6 +107,7 @@ fn settings(config: &Config) -> Result<Settings> {
     Ok(Settings {
         api_grace: config.stream.api_grace,
         visitor_grace: config.stream.visitor_grace,
+        stop_grace: config.stream.stop_grace,
         max_upload_bytes: limits.upload_bytes,
         upload_valid_for: limits.upload_valid_for,
         passage_characters: config.ingestion.passage_characters,

@@ -13,6 +13,8 @@ pub struct Settings {
     pub api_grace: Duration,
     /// Time a visitor's answer goes on after its reader went.
     pub visitor_grace: Duration,
+    /// Time that running answers get when the server stops.
+    pub stop_grace: Duration,
     /// Largest upload in bytes.
     pub max_upload_bytes: u64,
     /// Time a presigned form can be used.
@@ -44,6 +46,7 @@ impl Settings {
             public_url,
             api_grace: Duration::ZERO,
             visitor_grace: Duration::from_secs(30),
+            stop_grace: Duration::from_secs(20),
             max_upload_bytes: 100 << 20,
             upload_valid_for: Duration::from_hours(1),
             passage_characters: 500,

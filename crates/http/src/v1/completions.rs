@@ -109,7 +109,7 @@ pub(crate) async fn create(
     if is_streaming { Ok(sse::follow(&app, reader)) } else { whole(&app, reader).await }
 }
 
-async fn whole(app: &App, mut reader: Reader) -> ApiResult<Response> {
+async fn whole(app: &App, reader: Reader) -> ApiResult<Response> {
     let (content, end) = reader.finished().await;
     let live = reader.answer();
     match end.as_ref() {
@@ -121,7 +121,7 @@ async fn whole(app: &App, mut reader: Reader) -> ApiResult<Response> {
             citations: citations(app, live.tenant, &done.cited),
             citation_nodes: citation_nodes(&done.cited),
             canvas: None,
-            usage: sse::usage(&done.usage, done.words),
+            usage: sse::usage(done),
         })
         .into_response()),
         End::Failed { code, message } => {
