@@ -73,9 +73,11 @@ pub async fn get(app: &App, tenant: Tenant, id: ChatbotId) -> Result<ChatbotView
 
 /// A page of assistants.
 pub async fn list(app: &App, tenant: Tenant, filter: &Filter, page: Page) -> Result<Listing<ChatbotView>> {
+    let default = app.catalogue.chat(app, tenant, None).await?.entry.id;
+    let filter = Filter { model_is_default: filter.model == Some(default), ..filter.clone() };
     let (listing, web_chats) = {
         let mut tx = app.db.read(tenant).await?;
-        let listing = chatbots::list(&mut tx, tenant, filter, page).await?;
+        let listing = chatbots::list(&mut tx, tenant, &filter, page).await?;
         (listing, web_chats::of_api_by_chatbot(&mut tx, tenant).await?)
     };
     let mut rows = Vec::with_capacity(listing.rows.len());

@@ -42,6 +42,8 @@ pub struct Filter {
     pub name_folded: Option<String>,
     /// The model that answers.
     pub model: Option<ModelId>,
+    /// Whether those that follow the default model have this one too.
+    pub model_is_default: bool,
     /// The reply mode.
     pub reply_mode: Option<String>,
 }
@@ -65,17 +67,19 @@ pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> R
     macro_rules! matching {
         () => {
             " FROM chatbots WHERE org_id = $1 AND ($2 IS NULL OR name_folded LIKE '%' || $2 || '%' ESCAPE '\\') \
-             AND ($3 IS NULL OR model_id = $3) AND ($4 IS NULL OR reply_mode = $4)"
+             AND ($3 IS NULL OR model_id = $3 OR (model_id IS NULL AND $5)) AND ($4 IS NULL OR reply_mode = $4)"
         };
     }
     let name = filter.name_folded.as_deref().map(crate::page::escape_like);
     let total: i64 = on_tx!(tx, db => sqlx::query_scalar(concat!("SELECT count(*)", matching!()))
         .bind(tenant.organisation()).bind(&name).bind(filter.model).bind(&filter.reply_mode)
+        .bind(filter.model_is_default)
         .fetch_one(db).await)
     .map_err(fault)?;
     let rows = on_tx!(tx, db => sqlx::query_as(
-        concat!("SELECT ", columns!(), matching!(), " ORDER BY created_at DESC, id DESC LIMIT $5 OFFSET $6"))
+        concat!("SELECT ", columns!(), matching!(), " ORDER BY created_at DESC, id DESC LIMIT $6 OFFSET $7"))
         .bind(tenant.organisation()).bind(&name).bind(filter.model).bind(&filter.reply_mode)
+        .bind(filter.model_is_default)
         .bind(page.limit_sql()).bind(page.offset_sql())
         .fetch_all(db).await)
     .map_err(fault)?;

@@ -44,7 +44,7 @@ impl Answer {
     ///
     /// # Panics
     /// When it has another.
-    #[must_use]
+    #[expect(clippy::return_self_not_must_use, reason = "often the status is all that matters")]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status.as_u16(), status, "{} was answered {}", self.asked, self.text());
         self

@@ -239,6 +239,7 @@ pub(crate) async fn list(
         model: non_empty(filter.large_language_model)
             .map(|id| kind::ModelId::parse(&id).unwrap_or_else(|| kind::ModelId::from_uuid(uuid::Uuid::nil()))),
         reply_mode: non_empty(filter.reply_mode),
+        ..Filter::default()
     };
     let listing = chatbots::list(&app, auth.tenant(), &filter, paging.page()).await?;
     Ok(Json(paging.answer(listing, list_item)?))
