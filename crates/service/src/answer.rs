@@ -3,18 +3,18 @@
 //! [`start`] does everything that can fail with a status. The task it spawns then owns the answer:
 //! it reads the model, appends to the [`LiveAnswer`] and ends it exactly once, whatever happens.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use parlance_domain::kind::{ChatbotId, MessageId, RecordId};
 use parlance_domain::{Error, Principal, Result};
 use parlance_llm::{ChatEvent, Image, Usage};
-use parlance_storage::chatbots::{self, Chatbot};
-use parlance_storage::knowledge_bases::{self, KnowledgeBase};
+use parlance_storage::chatbots::Chatbot;
 use parlance_storage::messages::{self, Ending};
+use parlance_storage::passages;
 use parlance_storage::records::{self, Record};
-use parlance_storage::{conversations, passages};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer_faults::{self, Fault};
@@ -25,15 +25,21 @@ use crate::prompt::{PromptParts, condense_request, request, source_text};
 use crate::search::{Found, SearchResult, search};
 use crate::streams::{Done, End, LiveAnswer, Reader};
 use crate::timing::{ProcessingTime, since};
+use crate::turn_plan::{TurnPlan, turn_plan};
 use crate::{App, attachments};
 
 /// Bytes of an answer's text and reasoning at most.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
+/// Time for rewriting a follow-up question, which only makes the search more precise.
+const CONDENSE_TIME: Duration = Duration::from_secs(8);
+/// Pauses before the end of an answer is stored again after a fault.
+const STORE_AGAIN_AFTER: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(3)];
+
 /// What the task needs to know about a turn.
 struct Turn {
-    chatbot: Chatbot,
-    bases: Vec<KnowledgeBase>,
+    plan: Arc<TurnPlan>,
     chat: Chat,
     open: OpenTurn,
     question: Question,
@@ -47,7 +53,8 @@ struct Turn {
 struct Draft {
     condensed: String,
     sources: Arc<Vec<Cited>>,
-    context: String,
+    /// The texts of the sources as they stand in the prompt.
+    contexts: Vec<String>,
     usage: Option<Usage>,
     time: ProcessingTime,
     prompt_characters: usize,
@@ -75,22 +82,23 @@ pub async fn start(app: &App, principal: &Principal, chatbot: ChatbotId, questio
     let slot = Arc::clone(&app.answer_slots)
         .try_acquire_owned()
         .map_err(|_full| Error::Unavailable("too many answers are being made; try again in a moment".to_owned()))?;
-    let tenant = principal.tenant;
-    let (chatbot, bases) = {
-        let mut tx = app.db.read(tenant).await?;
-        let found = chatbots::get(&mut tx, tenant, chatbot).await?.ok_or(Error::NotFound("chatbot"))?;
-        let bases = knowledge_bases::of_chatbot(&mut tx, tenant, chatbot).await?;
-        (found, bases)
-    };
-    let chat = app.catalogue.chat(app, tenant, chatbot.model_id).await?;
-    let open = conversation_turn::open(app, tenant, chatbot.id, &question).await?;
-    let ids = (open.answer, open.conversation, open.contact);
-    let answer = app.streams.start(principal, ids, app.settings.api_grace);
-    let reader = answer.subscribe(0);
-    let turn = Turn { chatbot, bases, chat, open, question, principal: *principal, started, _slot: slot };
-    let task_app = app.clone();
-    app.tasks.spawn(async move { run(&task_app, turn, &answer).await });
-    Ok(reader)
+    let plan = turn_plan(app, principal.tenant, chatbot).await?;
+    let chat = app.catalogue.chat(app, principal.tenant, plan.chatbot.model_id).await?;
+    let (task_app, principal) = (app.clone(), *principal);
+    // In a task of its own: a caller who goes away now must not leave a stored question without
+    // anybody who answers it. Its reader is dropped then, which stops the answer as always.
+    let starting = app.tasks.spawn(async move {
+        let place = (plan.chatbot.id, plan.inbox);
+        let open = conversation_turn::open(&task_app, principal.tenant, place, &question).await?;
+        let ids = (open.answer, open.conversation, open.contact);
+        let answer = task_app.streams.start(&principal, ids, task_app.settings.api_grace);
+        let reader = answer.subscribe(0);
+        let turn = Turn { plan, chat, open, question, principal, started, _slot: slot };
+        let run_app = task_app.clone();
+        task_app.tasks.spawn(async move { run(&run_app, turn, &answer).await });
+        Ok(reader)
+    });
+    starting.await.map_err(|error| Error::internal("starting an answer", error))?
 }
 
 fn validate(app: &App, question: &Question) -> Result<()> {
@@ -110,16 +118,35 @@ fn validate(app: &App, question: &Question) -> Result<()> {
 }
 
 async fn run(app: &App, turn: Turn, answer: &Arc<LiveAnswer>) {
+    // Whatever happens in here, readers get a terminal event and the registry lets go.
+    let _ending = EndGuard { app, answer };
     let mut draft = Draft::default();
+    let making = AssertUnwindSafe(make(app, &turn, answer, &mut draft)).catch_unwind();
     let outcome = tokio::select! {
         biased;
         () = answer.cancelled().cancelled() => Outcome::Cancelled,
         () = stop_deadline(app) => Outcome::ShuttingDown,
-        outcome = make(app, &turn, answer, &mut draft) => outcome,
+        outcome = making => outcome.unwrap_or_else(|_panic| {
+            tracing::error!(message = %turn.open.answer, "making an answer panicked");
+            Outcome::Failed(answer_faults::INTERNAL)
+        }),
     };
     let end = store(app, &turn, answer, draft, outcome).await;
     answer.end(end);
-    app.streams.finished(answer);
+}
+
+/// Ends an answer that its task left without an end, because it panicked.
+struct EndGuard<'a> {
+    app: &'a App,
+    answer: &'a Arc<LiveAnswer>,
+}
+
+impl Drop for EndGuard<'_> {
+    fn drop(&mut self) {
+        // Only the first end counts.
+        self.answer.end(failed(answer_faults::INTERNAL));
+        self.app.streams.finished(self.answer);
+    }
 }
 
 /// Fires when the server stops and answers had their time to finish.
@@ -132,7 +159,7 @@ async fn make(app: &App, turn: &Turn, answer: &LiveAnswer, draft: &mut Draft) ->
     match try_make(app, turn, answer, draft).await {
         Ok(()) => Outcome::Complete,
         Err(Failure::Model(error)) => {
-            tracing::warn!(%error, chatbot = %turn.chatbot.id, message = %turn.open.answer, "the model failed");
+            tracing::warn!(%error, chatbot = %turn.plan.chatbot.id, message = %turn.open.answer, "the model failed");
             metrics::counter!("parlance_model_failures_total").increment(1);
             Outcome::Failed(answer_faults::of_model(error.kind))
         }
@@ -164,46 +191,49 @@ impl From<Error> for Failure {
 
 async fn try_make(app: &App, turn: &Turn, answer: &LiveAnswer, draft: &mut Draft) -> Result<(), Failure> {
     draft.condensed = condense(turn, draft).await;
-    let limit = turn.chatbot.retrieved_chunks.and_then(|chunks| usize::try_from(chunks).ok());
+    let limit = turn.plan.chatbot.retrieved_chunks.and_then(|chunks| usize::try_from(chunks).ok());
     let SearchResult { found, retrieval, rerank } =
-        search(app, turn.principal.tenant, &turn.bases, &draft.condensed, limit).await?;
+        search(app, turn.principal.tenant, &turn.plan.bases, &draft.condensed, limit).await?;
     draft.time.retrieval = retrieval;
     draft.time.rerank = rerank;
     let found = within(found, app.settings.context_characters);
-    draft.context = found.iter().map(source_text).collect::<Vec<_>>().join("\n\n");
+    draft.contexts = found.iter().map(source_text).collect();
     draft.sources = Arc::new(numbered(&found));
     answer.citations(Arc::clone(&draft.sources));
 
     let (documents, images) = read_attachments(app, turn).await;
     let chat_request = request(PromptParts {
-        instructions: &turn.chatbot.instructions,
+        instructions: &turn.plan.chatbot.instructions,
         history: &turn.open.history,
-        has_knowledge: !turn.bases.is_empty(),
+        has_knowledge: !turn.plan.bases.is_empty(),
         sources: &found,
         documents: &documents,
         images,
         question: &turn.question.content,
         condensed: &draft.condensed,
-        json_schema: json_schema(&turn.chatbot),
+        json_schema: json_schema(&turn.plan.chatbot),
     });
     drop(found);
     draft.prompt_characters = chat_request.messages.iter().map(|message| message.text.chars().count()).sum();
     let asked = Instant::now();
     let mut stream = turn.chat.model.chat(chat_request).await?;
     while let Some(event) = stream.next().await {
-        match event? {
+        let size = match event? {
             ChatEvent::Text(piece) => {
                 if draft.first_text.is_none() {
                     draft.first_text = Some(Instant::now());
                     draft.time.first_token = since(asked);
                 }
-                answer.text(&piece);
+                answer.text(&piece)
             }
             ChatEvent::Thinking(piece) => answer.thinking(&piece),
-            ChatEvent::Usage(usage) => draft.usage = Some(usage),
+            ChatEvent::Usage(usage) => {
+                draft.usage = Some(usage);
+                continue;
+            }
             ChatEvent::Stop(_) => break,
-        }
-        if answer.size() > MAX_ANSWER_BYTES {
+        };
+        if size > MAX_ANSWER_BYTES {
             return Err(Failure::TooLong);
         }
     }
@@ -214,17 +244,22 @@ async fn try_make(app: &App, turn: &Turn, answer: &LiveAnswer, draft: &mut Draft
 /// call costs nothing but precision.
 async fn condense(turn: &Turn, draft: &mut Draft) -> String {
     let question = &turn.question.content;
-    if turn.open.history.is_empty() || turn.bases.is_empty() || !turn.chat.model.follows_instructions() {
+    if turn.open.history.is_empty() || turn.plan.bases.is_empty() || !turn.chat.model.follows_instructions() {
         return question.clone();
     }
     let start = Instant::now();
-    let condensed = collect(turn, condense_request(&turn.open.history, question)).await;
+    let condensed = collect(turn, condense_request(&turn.open.history, question));
+    let condensed = tokio::time::timeout(CONDENSE_TIME, condensed).await;
     draft.time.condense = since(start);
     match condensed {
-        Ok(text) if !text.trim().is_empty() => text.trim().to_owned(),
-        Ok(_) => question.clone(),
-        Err(error) => {
+        Ok(Ok(text)) if !text.trim().is_empty() => text.trim().to_owned(),
+        Ok(Ok(_)) => question.clone(),
+        Ok(Err(error)) => {
             tracing::warn!(%error, "the question could not be condensed; it is searched for as it is");
+            question.clone()
+        }
+        Err(_elapsed) => {
+            tracing::warn!("condensing the question took too long; it is searched for as it is");
             question.clone()
         }
     }
@@ -314,7 +349,15 @@ async fn store(app: &App, turn: &Turn, answer: &LiveAnswer, mut draft: Draft, ou
     let record_id: RecordId = record.id;
     let words = u64::try_from(record.words_count).unwrap_or_default();
     let time = draft.time;
-    let stored = commit(app, turn, text, &cited, state, error, record).await;
+    let ended = Ended {
+        citations: serde_json::to_string(&cited).unwrap_or_else(|_| "[]".to_owned()),
+        hits: cited.iter().map(|cited| cited.node.id).collect(),
+        text,
+        state,
+        error,
+        record,
+    };
+    let stored = commit(app, turn, ended).await;
     metrics::counter!("parlance_answers_total", "end" => state).increment(1);
     metrics::histogram!("parlance_answer_seconds").record(time.total);
     if let Err(error) = stored {
@@ -345,14 +388,23 @@ fn estimated(draft: &Draft, text: &str) -> Usage {
     }
 }
 
+/// A passage of the prompt as a record keeps it: its text with the sentences around it. What the
+/// API calls the context is these texts joined, so they are stored once.
+#[derive(serde::Serialize)]
+struct RecordedNode<'a> {
+    id: parlance_domain::kind::PassageId,
+    text: &'a str,
+}
+
 fn record(app: &App, turn: &Turn, draft: &Draft, text: &str, usage: Usage, error: Option<&str>) -> Record {
     let words = turn.question.content.chars().count() + text.chars().count();
-    let nodes: Vec<_> = draft
+    let nodes: Vec<RecordedNode<'_>> = draft
         .sources
         .iter()
-        .map(|source| serde_json::json!({"id": source.node.id, "text": source.node.text}))
+        .zip(&draft.contexts)
+        .map(|(source, text)| RecordedNode { id: source.node.id, text })
         .collect();
-    let total = usage.input_tokens + usage.output_tokens;
+    let total = usage.input_tokens.saturating_add(usage.output_tokens);
     let tokens = serde_json::json!({
         "input": usage.input_tokens,
         "output": usage.output_tokens,
@@ -362,7 +414,7 @@ fn record(app: &App, turn: &Turn, draft: &Draft, text: &str, usage: Usage, error
     });
     Record {
         id: app.new_id(),
-        chatbot_id: turn.chatbot.id,
+        chatbot_id: turn.plan.chatbot.id,
         conversation_id: turn.open.conversation,
         message_id: turn.open.answer,
         channel: "api".to_owned(),
@@ -372,9 +424,8 @@ fn record(app: &App, turn: &Turn, draft: &Draft, text: &str, usage: Usage, error
         model_provider: turn.chat.entry.provider.clone(),
         input_message: turn.question.content.clone(),
         condensed_message: draft.condensed.clone(),
-        context: (!draft.context.is_empty()).then(|| draft.context.clone()),
         output_message: if error.is_none() { text.to_owned() } else { String::new() },
-        citation_nodes: serde_json::Value::from(nodes).to_string(),
+        citation_nodes: serde_json::to_string(&nodes).unwrap_or_default(),
         words_count: i64::try_from(words).unwrap_or(i64::MAX),
         tokens: tokens.to_string(),
         processing_time: serde_json::to_string(&draft.time).unwrap_or_default(),
@@ -384,28 +435,48 @@ fn record(app: &App, turn: &Turn, draft: &Draft, text: &str, usage: Usage, error
     }
 }
 
-async fn commit(
-    app: &App,
-    turn: &Turn,
+/// What the end of an answer writes.
+struct Ended {
     text: String,
-    cited: &[Cited],
+    citations: String,
+    hits: Vec<parlance_domain::kind::PassageId>,
     state: &'static str,
     error: Option<&'static str>,
     record: Record,
-) -> Result<()> {
+}
+
+/// Stores the end of an answer; after a fault of the database again, a few times, because the
+/// answer itself cannot be made again.
+async fn commit(app: &App, turn: &Turn, ended: Ended) -> Result<()> {
+    let ended = Arc::new(ended);
+    let mut pauses = STORE_AGAIN_AFTER.iter();
+    loop {
+        let error = match try_commit(app, turn, Arc::clone(&ended)).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let Some(pause) = pauses.next() else { return Err(error) };
+        tracing::warn!(%error, message = %turn.open.answer, "the end of an answer is stored again");
+        tokio::time::sleep(*pause).await;
+    }
+}
+
+async fn try_commit(app: &App, turn: &Turn, ended: Arc<Ended>) -> Result<()> {
     let tenant = turn.principal.tenant;
-    let (conversation, message): (_, MessageId) = (turn.open.conversation, turn.open.answer);
-    let citations = serde_json::to_string(cited).map_err(|error| Error::internal("storing citations", error))?;
-    let hits: Vec<_> = cited.iter().map(|cited| cited.node.id).collect();
+    let message: MessageId = turn.open.answer;
     let now = app.now();
     app.db
         .write(tenant, move |tx| {
             Box::pin(async move {
-                let ending = Ending { state, content: &text, citations: &citations, error };
+                let ending = Ending {
+                    state: ended.state,
+                    content: &ended.text,
+                    citations: &ended.citations,
+                    error: ended.error,
+                };
                 messages::end(tx, tenant, message, &ending, now).await?;
-                records::insert(tx, tenant, &record).await?;
-                passages::count_hits(tx, tenant, &hits).await?;
-                conversations::touch(tx, tenant, conversation, "", now).await
+                records::insert(tx, tenant, &ended.record).await?;
+                passages::count_hits(tx, tenant, &ended.hits).await
             })
         })
         .await
@@ -439,7 +510,7 @@ pub fn stored_end(record: &Record, cited: Vec<Cited>) -> Done {
 pub async fn cancel(app: &App, principal: &Principal, message: MessageId) -> Result<messages::Message> {
     let tenant = principal.tenant;
     if let Some(answer) = app.streams.get(tenant, message) {
-        let mut reader = answer.subscribe(0);
+        let reader = answer.subscribe(0);
         answer.cancel();
         reader.finished().await;
     }
@@ -483,20 +554,32 @@ pub async fn save_partial_answers(app: &App) {
         if unsaved.is_empty() {
             continue;
         }
-        let now = app.now();
-        let saved = app
-            .db
-            .write(parlance_storage::Scope::System, move |tx| {
-                Box::pin(async move {
-                    for (answer, text) in &unsaved {
-                        messages::save_partial(tx, answer.tenant, answer.message, text, now).await?;
+        for texts in unsaved.chunks(SAVED_AT_ONCE) {
+            if let Err(error) = save_partial(app, texts.to_vec()).await {
+                tracing::warn!(%error, "unfinished answers could not be saved together; they are saved one by one");
+                for text in texts {
+                    if let Err(error) = save_partial(app, vec![text.clone()]).await {
+                        tracing::warn!(%error, message = %text.0.message, "an unfinished answer could not be saved");
                     }
-                    Ok(())
-                })
-            })
-            .await;
-        if let Err(error) = saved {
-            tracing::warn!(%error, "unfinished answers could not be saved");
+                }
+            }
         }
     }
+}
+
+/// Unfinished answers that are saved with one write: few enough not to keep other writes waiting.
+const SAVED_AT_ONCE: usize = 64;
+
+async fn save_partial(app: &App, texts: Vec<(Arc<LiveAnswer>, String)>) -> Result<()> {
+    let now = app.now();
+    app.db
+        .write(parlance_storage::Scope::System, move |tx| {
+            Box::pin(async move {
+                for (answer, text) in &texts {
+                    messages::save_partial(tx, answer.tenant, answer.message, text, now).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
 }

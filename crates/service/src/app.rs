@@ -17,6 +17,7 @@ use crate::links::LinkSigner;
 use crate::models::Catalogue;
 use crate::settings::Settings;
 use crate::streams::{Retention, Streams};
+use crate::turn_plan::TurnPlans;
 
 /// What an [`App`] is made of.
 #[derive(Debug)]
@@ -78,6 +79,8 @@ pub struct Inner {
     pub links: LinkSigner,
     /// API keys seen a moment ago.
     pub keys: KeyCache,
+    /// What turns need to know, read a moment ago.
+    pub plans: TurnPlans,
     /// Places for answers that are made at the same time.
     pub answer_slots: Arc<Semaphore>,
     /// Tasks that the stop waits for.
@@ -101,6 +104,7 @@ impl App {
                 answer_slots: Arc::new(Semaphore::new(parts.settings.max_concurrent_answers)),
                 links,
                 keys: KeyCache::default(),
+                plans: TurnPlans::default(),
                 db: parts.db,
                 blobs: parts.blobs,
                 clock: parts.clock,

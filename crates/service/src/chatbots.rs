@@ -189,6 +189,7 @@ pub async fn update(app: &App, tenant: Tenant, id: ChatbotId, draft: ChatbotDraf
             })
         })
         .await?;
+    app.plans.forget(tenant);
     Ok((get(app, tenant, id).await?, warnings))
 }
 
@@ -196,6 +197,7 @@ pub async fn update(app: &App, tenant: Tenant, id: ChatbotId, draft: ChatbotDraf
 pub async fn delete(app: &App, tenant: Tenant, id: ChatbotId) -> Result<()> {
     let deleted =
         app.db.write(tenant, move |tx| Box::pin(async move { chatbots::delete(tx, tenant, id).await })).await?;
+    app.plans.forget(tenant);
     if deleted { Ok(()) } else { Err(Error::NotFound("chatbot")) }
 }
 

@@ -17,6 +17,15 @@ pub struct Cited {
     pub file: CitedFile,
 }
 
+impl Cited {
+    /// Bytes that it takes in memory.
+    pub(crate) fn memory(&self) -> usize {
+        let texts =
+            [&self.node.text, &self.file.filename, &self.file.file_type, &self.file.blob_key, &self.file.status];
+        size_of::<Self>() + texts.into_iter().map(String::capacity).sum::<usize>()
+    }
+}
+
 /// A cited passage, kept with the message so that the citation survives the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CitedPassage {

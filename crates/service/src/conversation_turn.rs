@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use parlance_domain::kind::{AttachmentId, ChatbotId, ContactId, ConversationId, InboxId, MessageId};
-use parlance_domain::{Error, FieldErrors, Result, Tenant};
+use parlance_domain::{FieldErrors, Result, Tenant};
 use parlance_storage::attachments::{self, Attachment};
 use parlance_storage::contacts::{self, Contact};
 use parlance_storage::conversations::{self, Conversation};
-use parlance_storage::inboxes;
 use parlance_storage::messages::{self, Message};
-use parlance_storage::web_chats;
 
 use crate::App;
 
@@ -52,8 +50,8 @@ pub struct OpenTurn {
     pub history: Vec<Message>,
 }
 
+#[derive(Default)]
 struct Place {
-    inbox: InboxId,
     known: Option<(Conversation, String)>,
     sender: Option<Contact>,
     attachments: Vec<Attachment>,
@@ -62,7 +60,12 @@ struct Place {
 
 /// Stores a question that came with an API key, and the row of its answer. Returns when both are on
 /// disk.
-pub async fn open(app: &App, tenant: Tenant, chatbot: ChatbotId, question: &Question) -> Result<OpenTurn> {
+pub(crate) async fn open(
+    app: &App,
+    tenant: Tenant,
+    (chatbot, inbox): (ChatbotId, InboxId),
+    question: &Question,
+) -> Result<OpenTurn> {
     let place = resolve(app, tenant, chatbot, question).await?;
     let now = app.now();
     let answer: MessageId = app.new_id();
@@ -75,7 +78,7 @@ pub async fn open(app: &App, tenant: Tenant, chatbot: ChatbotId, question: &Ques
         let contact = place.sender.unwrap_or_else(|| {
             let anonymous = Contact {
                 id: app.new_id(),
-                inbox_id: place.inbox,
+                inbox_id: inbox,
                 name: ANONYMOUS.to_owned(),
                 source_id: None,
                 created_at: now,
@@ -85,7 +88,7 @@ pub async fn open(app: &App, tenant: Tenant, chatbot: ChatbotId, question: &Ques
         });
         let conversation = Conversation {
             id: app.new_id(),
-            inbox_id: place.inbox,
+            inbox_id: inbox,
             contact_id: contact.id,
             title: title.clone(),
             created_at: now,
@@ -162,43 +165,35 @@ fn rows(
 
 /// Loads everything the question refers to, so that what is wrong is said before anything is stored.
 async fn resolve(app: &App, tenant: Tenant, chatbot: ChatbotId, question: &Question) -> Result<Place> {
+    let mut place = Place::default();
+    if question.conversation.is_none() && question.sender.is_none() && question.attachments.is_empty() {
+        return Ok(place);
+    }
     let mut errors = FieldErrors::default();
     let mut tx = app.db.read(tenant).await?;
-    let mut known = None;
-    let mut history = Vec::new();
-    let mut sender = None;
-    let mut inbox = None;
     if let Some(id) = question.conversation {
-        known = conversations::of_chatbot(&mut tx, tenant, chatbot, id).await?;
-        match &known {
-            Some((conversation, _)) => {
-                inbox = Some(conversation.inbox_id);
-                let limit = i64::try_from(app.settings.history_messages).unwrap_or_default();
-                history = messages::history(&mut tx, tenant, id, limit).await?;
-            }
-            None => errors.add("conversation", "No conversation of this chatbot has this id."),
+        place.known = conversations::of_chatbot(&mut tx, tenant, chatbot, id).await?;
+        if place.known.is_some() {
+            let limit = i64::try_from(app.settings.history_messages).unwrap_or_default();
+            place.history = messages::history(&mut tx, tenant, id, limit).await?;
+        } else {
+            errors.add("conversation", "No conversation of this chatbot has this id.");
         }
-    } else {
-        let web_chat = web_chats::of_api(&mut tx, tenant, chatbot).await?;
-        let web_chat = web_chat.ok_or_else(|| Error::bug("a chatbot without its web chat"))?;
-        inbox = inboxes::of_web_chat(&mut tx, tenant, web_chat.id).await?.map(|inbox| inbox.id);
     }
     if let Some(id) = question.sender {
-        sender = contacts::get(&mut tx, tenant, id).await?;
-        if sender.is_none() {
+        place.sender = contacts::get(&mut tx, tenant, id).await?;
+        if place.sender.is_none() {
             errors.add("message.sender", "No contact has this id.");
         }
     }
-    let mut resolved = Vec::with_capacity(question.attachments.len());
     for (position, id) in question.attachments.iter().enumerate() {
         match attachments::get(&mut tx, tenant, *id).await? {
-            Some(attachment) => resolved.push(attachment),
+            Some(attachment) => place.attachments.push(attachment),
             None => errors.add(format!("message.attachments.{position}.id"), "No attachment has this id."),
         }
     }
     errors.finish()?;
-    let inbox = inbox.ok_or_else(|| Error::bug("a web chat without its inbox"))?;
-    Ok(Place { inbox, known, sender, attachments: resolved, history })
+    Ok(place)
 }
 
 fn title(content: &str) -> String {

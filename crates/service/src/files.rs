@@ -100,6 +100,12 @@ pub async fn create(app: &App, tenant: Tenant, base: KnowledgeBaseId, new: Vec<N
     Ok(rows)
 }
 
+/// Whether there is such a knowledge base, for requests that name its files in their body.
+pub async fn check_base(app: &App, tenant: Tenant, base: KnowledgeBaseId) -> Result<()> {
+    let mut tx = app.db.read(tenant).await?;
+    knowledge_bases::get(&mut tx, tenant, base).await?.ok_or(Error::NotFound("knowledge base")).map(drop)
+}
+
 /// One file of a base.
 pub async fn get(app: &App, tenant: Tenant, base: KnowledgeBaseId, id: FileId) -> Result<File> {
     let mut tx = app.db.read(tenant).await?;

@@ -111,6 +111,7 @@ pub async fn create(app: &App, tenant: Tenant, draft: KnowledgeBaseDraft) -> Res
             })
         })
         .await?;
+    app.plans.forget(tenant);
     Ok((view, warnings))
 }
 
@@ -144,6 +145,7 @@ pub async fn update(
             })
         })
         .await?;
+    app.plans.forget(tenant);
     if re_embed {
         app.job_bell.notify_one();
     }
@@ -164,6 +166,7 @@ pub async fn delete(app: &App, tenant: Tenant, id: KnowledgeBaseId) -> Result<()
             })
         })
         .await?;
+    app.plans.forget(tenant);
     app.index_bell.notify_one();
     Ok(())
 }

@@ -26,6 +26,7 @@ pub mod search;
 pub mod settings;
 pub mod streams;
 pub mod timing;
+pub mod turn_plan;
 pub mod uploads;
 mod warnings;
 

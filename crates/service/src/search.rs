@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parlance_domain::kind::{KnowledgeBaseId, ModelId, PassageId};
 use parlance_domain::{Error, Result, Tenant};
@@ -20,6 +20,7 @@ use parlance_storage::knowledge_bases::KnowledgeBase;
 use parlance_storage::passages::{self, Passage};
 
 use crate::App;
+use crate::models::Rerank;
 use crate::timing::since;
 
 /// Passages proposed by each index for each one wanted.
@@ -28,6 +29,8 @@ const PROPOSALS_PER_RESULT: usize = 4;
 const MIN_PROPOSALS: usize = 40;
 /// Passages that are reordered at most: rerank models are slow and priced by the passage.
 const MAX_RERANKED: usize = 50;
+/// Time for a model that only makes the search better.
+const MODEL_TIME: Duration = Duration::from_secs(8);
 /// Results at most.
 const MAX_RESULTS: usize = 200;
 
@@ -107,11 +110,20 @@ pub async fn search(
     } else {
         None
     };
-    // Without a reranker the order is final, so a few spare proposals make up for withdrawn ones.
-    let look_at = if reranker.is_some() { MAX_RERANKED.max(limit) } else { limit + limit / 2 + 4 };
+    // Without a reranker and a cut-off the order is final: more is read only when some of the best
+    // were withdrawn.
+    let cuts_off = bases.iter().any(|base| base.similarity_cutoff > 0.0);
+    let look_at = match (&reranker, cuts_off) {
+        (Some(_), _) => MAX_RERANKED.max(limit),
+        (None, true) => order.len(),
+        (None, false) => limit,
+    };
     let mut candidates = load(app, tenant, bases, &order, look_at.min(order.len())).await?;
-    if reranker.is_none() && candidates.len() < limit && order.len() > look_at {
+    if candidates.len() < limit.min(order.len()) && order.len() > look_at {
         candidates = load(app, tenant, bases, &order, order.len()).await?;
+    }
+    if reranker.is_none() && !cuts_off {
+        candidates.truncate(limit);
     }
     for candidate in &mut candidates {
         let share = text.terms.share(&candidate.passage.text);
@@ -126,17 +138,7 @@ pub async fn search(
         && !candidates.is_empty()
     {
         candidates.truncate(MAX_RERANKED);
-        let documents = candidates.iter().map(|candidate| candidate.passage.text.clone()).collect();
-        match reranker.model.rerank(question.to_string(), documents).await {
-            Ok(scores) => {
-                for (candidate, score) in candidates.iter_mut().zip(scores) {
-                    candidate.score = score.clamp(0.0, 1.0);
-                }
-                // Stable, so that equal scores keep the order of the fusion.
-                candidates.sort_by(|one, other| other.score.total_cmp(&one.score));
-            }
-            Err(error) => tracing::warn!(%error, "the rerank model failed; the order of the search stands"),
-        }
+        reorder(&reranker, &question, &mut candidates).await;
         rerank = since(rerank_start);
     }
 
@@ -148,6 +150,23 @@ pub async fn search(
     candidates.truncate(limit);
     let found = with_neighbours(app, tenant, bases, candidates).await?;
     Ok(SearchResult { found, retrieval, rerank })
+}
+
+/// Scores and orders the passages by a rerank model. A model that fails leaves them as they are.
+async fn reorder(reranker: &Rerank, question: &str, candidates: &mut [Candidate]) {
+    let documents = candidates.iter().map(|candidate| candidate.passage.text.clone()).collect();
+    let reranking = reranker.model.rerank(question.to_owned(), documents);
+    match tokio::time::timeout(MODEL_TIME, reranking).await {
+        Ok(Ok(scores)) => {
+            for (candidate, score) in candidates.iter_mut().zip(scores) {
+                candidate.score = score.clamp(0.0, 1.0);
+            }
+            // Stable, so that equal scores keep the order of the fusion.
+            candidates.sort_by(|one, other| other.score.total_cmp(&one.score));
+        }
+        Ok(Err(error)) => tracing::warn!(%error, "the rerank model failed; the order of the search stands"),
+        Err(_elapsed) => tracing::warn!("the rerank model took too long; the order of the search stands"),
+    }
 }
 
 /// The published ones of the first `count` proposals, in the proposed order.
@@ -213,10 +232,10 @@ async fn by_one_model(
     let Some(embedding) = app.catalogue.embedding(app, tenant, model_id).await? else {
         return Err(Error::bug("the base's embedding model no longer exists"));
     };
-    let vectors = embedding
-        .model
-        .embed(vec![question.to_owned()], EmbeddingPurpose::Question)
+    let embedding = embedding.model.embed(vec![question.to_owned()], EmbeddingPurpose::Question);
+    let vectors = tokio::time::timeout(MODEL_TIME, embedding)
         .await
+        .map_err(|elapsed| Error::internal("embedding the question", elapsed))?
         .map_err(|error| Error::internal("embedding the question", error))?;
     let vector = vectors.into_iter().next().ok_or_else(|| Error::bug("no vector for the question"))?;
     let index = Arc::clone(&app.vector_index);

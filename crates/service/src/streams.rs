@@ -5,7 +5,6 @@
 //! answer, not by the slowest reader. Exactly one terminal event ends it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -93,10 +92,19 @@ pub struct LiveAnswer {
     pub contact: ContactId,
     log: Mutex<Log>,
     changed: Notify,
-    readers: AtomicUsize,
+    readers: Mutex<Readers>,
     cancel: CancellationToken,
+    over: CancellationToken,
     grace: Duration,
     tasks: TaskTracker,
+}
+
+/// Who reads an answer. The number of readers that ever came tells a timer whether somebody came
+/// back while it ran.
+#[derive(Debug, Default)]
+struct Readers {
+    reading: usize,
+    came: u64,
 }
 
 impl LiveAnswer {
@@ -104,16 +112,17 @@ impl LiveAnswer {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds to the log, unless the answer has ended.
-    fn append(&self, event: impl FnOnce(&mut Log) -> LoggedEvent) {
+    /// Adds to the log, unless the answer has ended. Gives the bytes of text and reasoning so far.
+    fn append(&self, event: impl FnOnce(&mut Log) -> LoggedEvent) -> usize {
         let mut log = self.log();
-        if log.ended.is_some() {
-            return;
+        if log.ended.is_none() {
+            let event = event(&mut log);
+            log.events.push(event);
         }
-        let event = event(&mut log);
-        log.events.push(event);
+        let size = log.text.len() + log.thinking.len();
         drop(log);
         self.changed.notify_waiters();
+        size
     }
 
     /// Adds the passages of the prompt.
@@ -121,20 +130,20 @@ impl LiveAnswer {
         self.append(|_| LoggedEvent::Citations(cited));
     }
 
-    /// Adds text.
-    pub fn text(&self, piece: &str) {
+    /// Adds text. Gives the bytes of text and reasoning so far.
+    pub fn text(&self, piece: &str) -> usize {
         self.append(|log| {
             log.text.push_str(piece);
             LoggedEvent::Text { end: log.text.len() }
-        });
+        })
     }
 
-    /// Adds reasoning.
-    pub fn thinking(&self, piece: &str) {
+    /// Adds reasoning. Gives the bytes of text and reasoning so far.
+    pub fn thinking(&self, piece: &str) -> usize {
         self.append(|log| {
             log.thinking.push_str(piece);
             LoggedEvent::Thinking { end: log.thinking.len() }
-        });
+        })
     }
 
     /// Ends the answer. Only the first call counts.
@@ -143,17 +152,12 @@ impl LiveAnswer {
             log.ended = Some(Instant::now());
             LoggedEvent::End(Arc::new(end))
         });
+        self.over.cancel();
     }
 
     /// The text so far.
     pub fn text_so_far(&self) -> String {
         self.log().text.clone()
-    }
-
-    /// Bytes of text and reasoning so far.
-    pub fn size(&self) -> usize {
-        let log = self.log();
-        log.text.len() + log.thinking.len()
     }
 
     /// The text, if some of it was not given out by this function yet.
@@ -175,15 +179,57 @@ impl LiveAnswer {
         &self.cancel
     }
 
-    fn ended_at(&self) -> Option<Instant> {
-        self.log().ended
+    /// Memory that the answer takes while it is kept.
+    fn memory(&self) -> usize {
+        let log = self.log();
+        let cited: usize = log
+            .events
+            .iter()
+            .map(|event| match event {
+                LoggedEvent::Citations(cited) => cited.iter().map(Cited::memory).sum(),
+                LoggedEvent::End(end) => match end.as_ref() {
+                    End::Done(done) => done.cited.iter().map(Cited::memory).sum(),
+                    _ => 0,
+                },
+                LoggedEvent::Text { .. } | LoggedEvent::Thinking { .. } => 0,
+            })
+            .sum();
+        let events = log.events.capacity() * size_of::<LoggedEvent>();
+        size_of::<Self>() + log.text.capacity() + log.thinking.capacity() + events + cited
     }
 
-    /// Reads from after event number `after` (0 for all). The first reader arms the rule that an
-    /// answer nobody reads is stopped.
+    /// Gives back memory that growing buffers reserved.
+    fn shrink(&self) {
+        let mut log = self.log();
+        log.text.shrink_to_fit();
+        log.thinking.shrink_to_fit();
+        log.events.shrink_to_fit();
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Readers> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads from after event number `after` (0 for all); a number beyond the end gives the terminal
+    /// event again. The first reader arms the rule that an answer nobody reads is stopped.
     pub fn subscribe(self: &Arc<Self>, after: usize) -> Reader {
-        self.readers.fetch_add(1, Ordering::SeqCst);
-        Reader { answer: Arc::clone(self), next: after }
+        {
+            let mut readers = self.readers();
+            readers.reading += 1;
+            readers.came += 1;
+        }
+        let log = self.log();
+        let last = if log.ended.is_some() { log.events.len().saturating_sub(1) } else { log.events.len() };
+        let next = after.min(last);
+        let (mut text_from, mut thinking_from) = (0, 0);
+        for event in &log.events[..next] {
+            match event {
+                LoggedEvent::Text { end } => text_from = *end,
+                LoggedEvent::Thinking { end } => thinking_from = *end,
+                LoggedEvent::Citations(_) | LoggedEvent::End(_) => {}
+            }
+        }
+        Reader { answer: Arc::clone(self), next, text_from, thinking_from }
     }
 }
 
@@ -202,6 +248,8 @@ enum Taken {
 pub struct Reader {
     answer: Arc<LiveAnswer>,
     next: usize,
+    text_from: usize,
+    thinking_from: usize,
 }
 
 impl Reader {
@@ -227,31 +275,21 @@ impl Reader {
     }
 
     fn take(&mut self) -> Taken {
-        let log = self.answer.log();
+        let log = self.answer.log.lock().unwrap_or_else(PoisonError::into_inner);
         if self.next >= log.events.len() {
             return if log.ended.is_some() { Taken::End } else { Taken::Nothing };
         }
         let first = self.next;
-        let position = |wanted: fn(&LoggedEvent) -> Option<usize>| {
-            log.events[..first].iter().rev().find_map(wanted).unwrap_or_default()
-        };
-        let mut text_from = position(|event| match event {
-            LoggedEvent::Text { end } => Some(*end),
-            _ => None,
-        });
-        let mut thinking_from = position(|event| match event {
-            LoggedEvent::Thinking { end } => Some(*end),
-            _ => None,
-        });
+        let (text_from, thinking_from) = (&mut self.text_from, &mut self.thinking_from);
         let events = log.events[first..]
             .iter()
             .map(|event| match event {
                 LoggedEvent::Citations(cited) => AnswerEvent::Citations(Arc::clone(cited)),
                 LoggedEvent::Text { end } => {
-                    AnswerEvent::Text(log.text[std::mem::replace(&mut text_from, *end)..*end].to_owned())
+                    AnswerEvent::Text(log.text[std::mem::replace(text_from, *end)..*end].to_owned())
                 }
                 LoggedEvent::Thinking { end } => {
-                    AnswerEvent::Thinking(log.thinking[std::mem::replace(&mut thinking_from, *end)..*end].to_owned())
+                    AnswerEvent::Thinking(log.thinking[std::mem::replace(thinking_from, *end)..*end].to_owned())
                 }
                 LoggedEvent::End(end) => AnswerEvent::End(Arc::clone(end)),
             })
@@ -261,23 +299,28 @@ impl Reader {
     }
 
     /// Waits for the end and gives it with the whole text.
-    pub async fn finished(&mut self) -> (String, Arc<End>) {
-        loop {
-            match self.next().await {
-                Some((_, events)) => {
-                    if let Some(AnswerEvent::End(end)) = events.into_iter().next_back() {
-                        return (self.answer.text_so_far(), end);
-                    }
-                }
-                None => return (self.answer.text_so_far(), Arc::new(End::Cancelled)),
-            }
-        }
+    pub async fn finished(&self) -> (String, Arc<End>) {
+        self.answer.over.cancelled().await;
+        let log = self.answer.log();
+        let end = match log.events.last() {
+            Some(LoggedEvent::End(end)) => Arc::clone(end),
+            _ => Arc::new(End::Cancelled),
+        };
+        (log.text.clone(), end)
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        if self.answer.readers.fetch_sub(1, Ordering::SeqCst) > 1 || self.answer.ended_at().is_some() {
+        let came = {
+            let mut readers = self.answer.readers();
+            readers.reading -= 1;
+            if readers.reading > 0 {
+                return;
+            }
+            readers.came
+        };
+        if self.answer.over.is_cancelled() {
             return;
         }
         let answer = Arc::clone(&self.answer);
@@ -289,9 +332,13 @@ impl Drop for Reader {
         tasks.spawn(async move {
             tokio::select! {
                 () = tokio::time::sleep(answer.grace) => {}
-                () = answer.cancel.cancelled() => {}
+                () = answer.over.cancelled() => return,
             }
-            if answer.readers.load(Ordering::SeqCst) == 0 {
+            let came_back = {
+                let readers = answer.readers();
+                readers.reading > 0 || readers.came != came
+            };
+            if !came_back {
                 answer.cancel();
             }
         });
@@ -317,7 +364,8 @@ pub struct Streams {
 
 #[derive(Debug, Default)]
 struct Answers {
-    by_message: HashMap<MessageId, Arc<LiveAnswer>>,
+    live: HashMap<MessageId, Arc<LiveAnswer>>,
+    kept: HashMap<MessageId, Arc<LiveAnswer>>,
     finished: VecDeque<(MessageId, usize, Instant)>,
     finished_bytes: usize,
 }
@@ -346,27 +394,33 @@ impl Streams {
             contact,
             log: Mutex::default(),
             changed: Notify::new(),
-            readers: AtomicUsize::new(0),
+            readers: Mutex::default(),
             cancel: CancellationToken::new(),
+            over: CancellationToken::new(),
             grace,
             tasks: self.tasks.clone(),
         });
-        self.answers().by_message.insert(message, Arc::clone(&answer));
+        self.answers().live.insert(message, Arc::clone(&answer));
         answer
     }
 
     /// The organisation's answer to this message id, while it is known.
     pub fn get(&self, tenant: Tenant, message: MessageId) -> Option<Arc<LiveAnswer>> {
-        self.answers().by_message.get(&message).filter(|answer| answer.tenant == tenant).cloned()
+        let answers = self.answers();
+        let known = answers.live.get(&message).or_else(|| answers.kept.get(&message));
+        known.filter(|answer| answer.tenant == tenant).cloned()
     }
 
     /// Notes that an answer ended and lets the oldest go when there are too many.
     pub fn finished(&self, answer: &LiveAnswer) {
-        // What an entry costs besides its text: the events and the bookkeeping.
-        let size = answer.size() + answer.log().events.len() * size_of::<LoggedEvent>() + 1024;
+        answer.shrink();
+        let size = answer.memory();
         let mut answers = self.answers();
-        answers.finished.push_back((answer.message, size, Instant::now()));
-        answers.finished_bytes += size;
+        if let Some(ended) = answers.live.remove(&answer.message) {
+            answers.kept.insert(answer.message, ended);
+            answers.finished.push_back((answer.message, size, Instant::now()));
+            answers.finished_bytes += size;
+        }
         self.evict(&mut answers);
     }
 
@@ -377,7 +431,7 @@ impl Streams {
             }
             answers.finished.pop_front();
             answers.finished_bytes -= size;
-            answers.by_message.remove(&message);
+            answers.kept.remove(&message);
         }
     }
 
@@ -388,18 +442,13 @@ impl Streams {
 
     /// Unfinished answers with text that was not saved yet.
     pub fn unsaved(&self) -> Vec<(Arc<LiveAnswer>, String)> {
-        let live: Vec<Arc<LiveAnswer>> = {
-            let answers = self.answers();
-            // Finished ones are the bulk of the map and have nothing to save.
-            answers.by_message.values().filter(|answer| answer.ended_at().is_none()).cloned().collect()
-        };
+        let live: Vec<Arc<LiveAnswer>> = self.answers().live.values().cloned().collect();
         live.into_iter().filter_map(|answer| answer.unsaved().map(|text| (answer, text))).collect()
     }
 
     /// Answers that are being made.
     pub fn live(&self) -> usize {
-        let answers = self.answers();
-        answers.by_message.len() - answers.finished.len()
+        self.answers().live.len()
     }
 }
 
@@ -450,7 +499,9 @@ mod tests {
         assert!(matches!(&events[1], AnswerEvent::Text(text) if text == "須知"));
         assert!(matches!(&events[2], AnswerEvent::End(_)));
         assert_eq!(answer.text_so_far(), "退貨須知");
-        assert!(answer.subscribe(99).next().await.is_none());
+        let mut beyond = answer.subscribe(99);
+        assert_eq!(beyond.next().await.unwrap().0, 5, "the terminal event again");
+        assert!(beyond.next().await.is_none());
     }
 
     #[tokio::test]
@@ -475,22 +526,26 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(20)).await;
         assert!(!answer.cancelled().is_cancelled());
         drop(back);
-        tokio::time::sleep(Duration::from_secs(31)).await;
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert!(!answer.cancelled().is_cancelled(), "the first timer is not this visit's");
+        tokio::time::sleep(Duration::from_secs(11)).await;
         assert!(answer.cancelled().is_cancelled());
     }
 
     #[tokio::test]
     async fn the_oldest_finished_answers_make_room() {
-        let streams = streams(3000);
-        let who = principal();
-        let answers: Vec<_> = (0..3).map(|_| start(&streams, &who, Duration::ZERO)).collect();
-        for answer in &answers {
+        let fill = |streams: &Streams| {
+            let answer = start(streams, &principal(), Duration::ZERO);
             answer.text(&"x".repeat(200));
             answer.end(End::Cancelled);
-            streams.finished(answer);
-        }
-        assert!(streams.get(who.tenant, answers[0].message).is_none());
-        assert!(streams.get(who.tenant, answers[2].message).is_some());
+            streams.finished(&answer);
+            answer
+        };
+        let one = fill(&streams(1 << 20)).memory();
+        let streams = streams(2 * one);
+        let answers: Vec<_> = (0..3).map(|_| fill(&streams)).collect();
+        let kept = |answer: &LiveAnswer| streams.get(answer.tenant, answer.message).is_some();
+        assert_eq!(answers.iter().map(|answer| kept(answer)).collect::<Vec<_>>(), [false, true, true]);
         assert!(streams.get(principal().tenant, answers[2].message).is_none(), "another organisation");
         assert_eq!(streams.live(), 0);
     }

@@ -12,12 +12,30 @@ pub struct Blobs {
     root: PathBuf,
 }
 
-/// Bytes being written; nothing is visible under the key before [`Incoming::publish`].
+/// Bytes being written; nothing is visible under the key before [`Incoming::publish`]. Dropping them,
+/// as a request does whose client went away, removes them.
 #[derive(Debug)]
 pub struct Incoming {
     file: fs::File,
-    temporary: PathBuf,
+    temporary: Temporary,
     written: u64,
+}
+
+/// A file that is removed unless it was moved or removed before.
+#[derive(Debug)]
+struct Temporary {
+    path: PathBuf,
+    is_gone: bool,
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.is_gone
+            && let Err(error) = std::fs::remove_file(&self.path)
+        {
+            tracing::warn!(%error, "a temporary upload could not be removed");
+        }
+    }
 }
 
 impl Blobs {
@@ -50,9 +68,9 @@ impl Blobs {
 
     /// Starts writing. `unique` names the temporary file.
     pub async fn incoming(&self, unique: &str) -> Result<Incoming> {
-        let temporary = self.incoming_folder().join(unique);
-        let file = fs::File::create_new(&temporary).await.map_err(|error| failure("starting an upload", error))?;
-        Ok(Incoming { file, temporary, written: 0 })
+        let path = self.incoming_folder().join(unique);
+        let file = fs::File::create_new(&path).await.map_err(|error| failure("starting an upload", error))?;
+        Ok(Incoming { file, temporary: Temporary { path, is_gone: false }, written: 0 })
     }
 
     /// Opens the bytes of a key. `None` when there are none.
@@ -105,7 +123,8 @@ impl Incoming {
         self.file.flush().await.map_err(storing)?;
         self.file.sync_all().await.map_err(storing)?;
         fs::create_dir_all(&folder).await.map_err(storing)?;
-        fs::rename(&self.temporary, &target).await.map_err(storing)?;
+        fs::rename(&self.temporary.path, &target).await.map_err(storing)?;
+        self.temporary.is_gone = true;
         for parent in folder.ancestors().take_while(|parent| parent.starts_with(&blobs.root)) {
             fs::File::open(parent).await.map_err(storing)?.sync_all().await.map_err(storing)?;
         }
@@ -113,9 +132,10 @@ impl Incoming {
     }
 
     /// Throws the bytes away.
-    pub async fn discard(self) {
+    pub async fn discard(mut self) {
         drop(self.file);
-        if let Err(error) = fs::remove_file(&self.temporary).await {
+        self.temporary.is_gone = true;
+        if let Err(error) = fs::remove_file(&self.temporary.path).await {
             tracing::warn!(%error, "a temporary upload could not be removed");
         }
     }
@@ -163,10 +183,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn forgotten_bytes_leave_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).await.unwrap();
+        blobs.incoming("one").await.unwrap().write(b"x").await.unwrap();
+        assert_eq!(std::fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
     async fn a_restart_clears_what_was_half_written() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(folder.path()).await.unwrap();
-        blobs.incoming("half").await.unwrap().write(b"x").await.unwrap();
+        // As a process does that is killed.
+        let mut half = blobs.incoming("half").await.unwrap();
+        half.write(b"x").await.unwrap();
+        std::mem::forget(half);
         Blobs::open(folder.path()).await.unwrap();
         assert_eq!(std::fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);
     }

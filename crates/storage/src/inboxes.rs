@@ -44,11 +44,13 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, inbox: &Inbox) -> Result<()> {
     .map(drop)
 }
 
-/// The inbox of a web chat.
-pub async fn of_web_chat(tx: &mut Tx, tenant: Tenant, web_chat: WebChatId) -> Result<Option<Inbox>> {
+/// The inbox in which the conversations of an assistant's API keys arrive.
+pub async fn of_api(tx: &mut Tx, tenant: Tenant, chatbot: ChatbotId) -> Result<Option<Inbox>> {
     on_tx!(tx, db => sqlx::query_as(
-        "SELECT id, name, channel_type, web_chat_id, chatbot_id, created_at, updated_at FROM inboxes \
-         WHERE org_id = $1 AND web_chat_id = $2")
-        .bind(tenant.organisation()).bind(web_chat).fetch_optional(db).await)
+        "SELECT i.id, i.name, i.channel_type, i.web_chat_id, i.chatbot_id, i.created_at, i.updated_at \
+         FROM inboxes AS i JOIN web_chats AS w ON w.id = i.web_chat_id \
+         WHERE i.org_id = $1 AND w.org_id = $1 AND w.chatbot_id = $2 AND w.access_type = 'api' \
+         ORDER BY w.created_at, w.id LIMIT 1")
+        .bind(tenant.organisation()).bind(chatbot).fetch_optional(db).await)
     .map_err(fault)
 }

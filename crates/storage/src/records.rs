@@ -30,11 +30,9 @@ pub struct Record {
     pub input_message: String,
     /// The question as it was searched for.
     pub condensed_message: String,
-    /// The passages of the prompt.
-    pub context: Option<String>,
     /// The answer; empty when it failed.
     pub output_message: String,
-    /// Passages of the prompt, JSON list of `{id, text}`.
+    /// Passages of the prompt with the sentences around them, JSON list of `{id, text}`.
     pub citation_nodes: String,
     /// Characters of question and answer.
     pub words_count: i64,
@@ -56,9 +54,9 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, record: &Record) -> Result<()> 
         tx,
         sqlx::query(
             "INSERT INTO records (org_id, id, chatbot_id, conversation_id, message_id, channel, sender_name, model_id, \
-         model_name, model_provider, input_message, condensed_message, context, output_message, citation_nodes, \
+         model_name, model_provider, input_message, condensed_message, output_message, citation_nodes, \
          words_count, tokens, processing_time, reply_millis, error, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
          ON CONFLICT (message_id) DO NOTHING"
         )
         .bind(tenant.organisation())
@@ -73,7 +71,6 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, record: &Record) -> Result<()> 
         .bind(&record.model_provider)
         .bind(&record.input_message)
         .bind(&record.condensed_message)
-        .bind(&record.context)
         .bind(&record.output_message)
         .bind(&record.citation_nodes)
         .bind(record.words_count)
@@ -90,7 +87,7 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, record: &Record) -> Result<()> 
 pub async fn of_message(tx: &mut Tx, tenant: Tenant, message: MessageId) -> Result<Option<Record>> {
     on_tx!(tx, db => sqlx::query_as(
         "SELECT id, chatbot_id, conversation_id, message_id, channel, sender_name, model_id, model_name, \
-         model_provider, input_message, condensed_message, context, output_message, citation_nodes, words_count, \
+         model_provider, input_message, condensed_message, output_message, citation_nodes, words_count, \
          tokens, processing_time, reply_millis, error, created_at FROM records WHERE org_id = $1 AND message_id = $2")
         .bind(tenant.organisation()).bind(message).fetch_optional(db).await)
     .map_err(fault)

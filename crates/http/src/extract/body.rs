@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::error::ApiError;
+use crate::routes::MAX_JSON_BYTES;
 
 /// Members whose values are the sender's own and are kept as they came.
 const VERBATIM: [&str; 8] = [
@@ -72,14 +73,17 @@ fn is_json(media_type: &str) -> bool {
     media_type.eq_ignore_ascii_case("application/json") || media_type.to_ascii_lowercase().ends_with("+json")
 }
 
-/// The whole body, up to the router's limit.
-pub(crate) async fn read(request: Request) -> Result<Bytes, ApiError> {
-    Bytes::from_request(request, &()).await.map_err(|rejection| {
-        if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
-            ApiError(Error::TooLarge { limit: crate::routes::MAX_JSON_BYTES as u64 })
-        } else {
-            ApiError(Error::BadRequest("The body could not be read.".to_owned()))
+/// The whole body of a JSON request, whose limit also holds on routes that take large forms.
+async fn read(request: Request) -> Result<Bytes, ApiError> {
+    axum::body::to_bytes(request.into_body(), MAX_JSON_BYTES).await.map_err(|error| {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+        while let Some(error) = cause {
+            if error.is::<http_body_util::LengthLimitError>() {
+                return ApiError(Error::TooLarge { limit: MAX_JSON_BYTES as u64 });
+            }
+            cause = error.source();
         }
+        ApiError(Error::BadRequest("The body could not be read.".to_owned()))
     })
 }
 

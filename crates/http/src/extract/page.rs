@@ -1,5 +1,7 @@
 //! Pages of a list: `?page=1&pageSize=20` and `{count, next, previous, results}`.
 
+use std::num::{IntErrorKind, ParseIntError};
+
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use parlance_domain::Error;
@@ -42,7 +44,7 @@ impl FromRequestParts<App> for Paging {
         let Query(params) = Query::<PageParams>::from_request_parts(parts, app).await?;
         let number = params.page.as_deref().map_or(Some(1), |page| page.parse().ok().filter(|page| *page > 0));
         let number = number.filter(|number| *number < 1_000_000_000).ok_or(Error::NotFound("page"))?;
-        let size = params.page_size.as_deref().and_then(|size| size.parse().ok()).filter(|size| *size > 0);
+        let size = params.page_size.as_deref().and_then(whole_number).filter(|size| *size > 0);
         let size = size.unwrap_or(DEFAULT_PAGE_SIZE).min(MAX_PAGE_SIZE);
         let asked = parts.extensions.get::<AskedPath>().map_or(parts.uri.path(), |asked| asked.0.as_str());
         let mut url = url::Url::parse(&app.links.absolute(asked))
@@ -50,6 +52,12 @@ impl FromRequestParts<App> for Paging {
         url.set_query(parts.uri.query());
         Ok(Self { number, size, url })
     }
+}
+
+/// A whole number, or the largest one for what is larger.
+fn whole_number(text: &str) -> Option<u64> {
+    text.parse()
+        .map_or_else(|error: ParseIntError| (*error.kind() == IntErrorKind::PosOverflow).then_some(u64::MAX), Some)
 }
 
 impl Paging {

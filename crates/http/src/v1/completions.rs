@@ -109,7 +109,7 @@ pub(crate) async fn create(
     if is_streaming { Ok(sse::follow(&app, reader)) } else { whole(&app, reader).await }
 }
 
-async fn whole(app: &App, mut reader: Reader) -> ApiResult<Response> {
+async fn whole(app: &App, reader: Reader) -> ApiResult<Response> {
     let (content, end) = reader.finished().await;
     let live = reader.answer();
     match end.as_ref() {

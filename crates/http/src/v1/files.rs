@@ -239,6 +239,7 @@ pub(crate) async fn batch_delete(
     PathId(base): PathId<kind::KnowledgeBase>,
     Body(body): Body<BatchDeleteBody>,
 ) -> ApiResult<StatusCode> {
+    files::check_base(&app, auth.tenant(), base).await?;
     let mut ids = Vec::with_capacity(body.ids.len());
     for (position, reference) in body.ids.iter().enumerate() {
         let path = format!("ids.{position}");
@@ -277,6 +278,7 @@ pub(crate) async fn batch_reparse(
     PathId(base): PathId<kind::KnowledgeBase>,
     ListBody(items): ListBody<ReparseItem>,
 ) -> ApiResult<Json<Vec<FileView>>> {
+    files::check_base(&app, auth.tenant(), base).await?;
     let references: Vec<Reference> = items.into_iter().map(|item| item.id).collect();
     let mut ids = Vec::with_capacity(references.len());
     for (position, reference) in references.iter().enumerate() {

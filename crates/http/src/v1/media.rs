@@ -1,6 +1,7 @@
 //! Bytes of uploads, by signed link. Cookies and credentials are never looked at.
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{HeaderValue, header};
@@ -29,9 +30,10 @@ pub(crate) struct Signature {
 /// pictures are shown, because browsers do not run them.
 pub(crate) async fn get(
     State(app): State<App>,
-    Path(path): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     Query(signature): Query<Signature>,
 ) -> ApiResult<Response> {
+    let Path(path) = path.map_err(|_not_text| Error::NotFound("file"))?;
     let blob_key = format!("media/{path}");
     let link = FileLink {
         blob_key: &blob_key,

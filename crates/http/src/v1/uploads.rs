@@ -1,7 +1,7 @@
 //! Presigned form upload.
 
 use axum::Json;
-use axum::extract::{Multipart, State};
+use axum::extract::{FromRequest, Multipart, Request, State};
 use http::StatusCode;
 use parlance_domain::Error;
 use parlance_service::App;
@@ -65,8 +65,8 @@ pub(crate) async fn presign(
 }
 
 /// Receive a form. It carries its own permission; an `Authorization` header is not looked at.
-pub(crate) async fn receive(State(app): State<App>, form: Multipart) -> ApiResult<StatusCode> {
-    let mut form = form;
+pub(crate) async fn receive(State(app): State<App>, request: Request) -> ApiResult<StatusCode> {
+    let mut form = form(request, &app).await?;
     let (mut key, mut policy, mut signature): (Option<String>, Option<String>, Option<String>) = (None, None, None);
     while let Some(field) = form.next_field().await.map_err(|error| unreadable(&error))? {
         let name = field.name().unwrap_or_default().to_owned();
@@ -87,6 +87,12 @@ pub(crate) async fn receive(State(app): State<App>, form: Multipart) -> ApiResul
         }
     }
     Err(Error::BadRequest("The form has no file.".to_owned()).into())
+}
+
+/// The form of a request.
+pub(crate) async fn form(request: Request, app: &App) -> ApiResult<Multipart> {
+    let form = Multipart::from_request(request, app).await;
+    form.map_err(|_no_form| Error::UnsupportedMediaType("Send a multipart/form-data body.".to_owned()).into())
 }
 
 /// Writes the bytes of a form field, or leaves nothing behind.

@@ -269,7 +269,6 @@ CREATE TABLE records (
     model_provider TEXT COLLATE "C" NOT NULL,
     input_message TEXT COLLATE "C" NOT NULL,
     condensed_message TEXT COLLATE "C" NOT NULL,
-    context TEXT COLLATE "C",
     output_message TEXT COLLATE "C" NOT NULL,
     citation_nodes TEXT COLLATE "C" NOT NULL,
     words_count BIGINT NOT NULL,

@@ -269,7 +269,6 @@ CREATE TABLE records (
     model_provider TEXT NOT NULL,
     input_message TEXT NOT NULL,
     condensed_message TEXT NOT NULL,
-    context TEXT,
     output_message TEXT NOT NULL,
     citation_nodes TEXT NOT NULL,
     words_count BIGINT NOT NULL,

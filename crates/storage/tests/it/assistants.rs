@@ -92,12 +92,8 @@ async fn the_hidden_web_chat_of_an_assistant_and_its_inbox() {
     let hidden = read!(world, tenant, tx => web_chats::of_api_by_chatbot(tx, tenant)).unwrap();
     assert_eq!(hidden, [(chatbot, all.web_chat.id)]);
 
-    let web_chat = all.web_chat.id;
-    assert_eq!(
-        read!(world, tenant, tx => inboxes::of_web_chat(tx, tenant, web_chat)).unwrap(),
-        Some(all.inbox.clone())
-    );
+    assert_eq!(read!(world, tenant, tx => inboxes::of_api(tx, tenant, chatbot)).unwrap(), Some(all.inbox.clone()));
     let line = inboxes::Inbox { id: id(), channel_type: "line".into(), web_chat_id: None, ..all.inbox };
     write!(world, tenant, tx => inboxes::insert(tx, tenant, &line)).unwrap();
-    assert!(read!(world, tenant, tx => inboxes::of_web_chat(tx, tenant, id())).unwrap().is_none());
+    assert!(read!(world, tenant, tx => inboxes::of_api(tx, tenant, id())).unwrap().is_none());
 }

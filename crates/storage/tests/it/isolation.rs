@@ -45,7 +45,7 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     let listed = files::list(tx, who, all.base.id, &files::Filter::default(), Page::ALL).await.unwrap();
     assert_eq!((listed.total, listed.rows.len()), (0, 0));
     assert!(files::blobs_of_base(tx, who, all.base.id).await.unwrap().is_empty());
-    assert!(inboxes::of_web_chat(tx, who, all.web_chat.id).await.unwrap().is_none());
+    assert!(inboxes::of_api(tx, who, all.chatbot.id).await.unwrap().is_none());
     assert!(knowledge_bases::get(tx, who, all.base.id).await.unwrap().is_none());
     let listed = knowledge_bases::list(tx, who, &knowledge_bases::Filter::default(), Page::ALL).await.unwrap();
     assert_eq!((listed.total, listed.rows.len()), (0, 0));

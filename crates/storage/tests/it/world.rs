@@ -393,7 +393,6 @@ impl Things {
                 model_provider: "openai".into(),
                 input_message: "保固多久？".into(),
                 condensed_message: "保固".into(),
-                context: None,
                 output_message: "一年".into(),
                 citation_nodes: "[]".into(),
                 words_count: 7,

@@ -1,0 +1,231 @@
+//! Every operation of the document with every kind of credential that is not good for it.
+
+use std::time::Duration;
+
+use parlance_testkit::{Actor, Answer, Method, TestApp};
+use serde_json::{Value, json};
+
+use crate::openapi::{document, operations};
+use crate::world::{UNKNOWN, World, told, world};
+
+/// What is known here about an operation: the permission it needs and a good body.
+fn sample(method: &str, path: &str, own: &World) -> (&'static str, Option<Value>) {
+    let file = json!({"file": own.upload});
+    match (method, path.strip_prefix("/api/v1/").unwrap()) {
+        ("GET", "chatbots/" | "chatbots/{id}/") => ("chatbots:read", None),
+        ("POST", "chatbots/") => ("chatbots:write", Some(json!({"name": "New"}))),
+        ("PUT" | "PATCH", "chatbots/{id}/") => ("chatbots:write", Some(json!({"name": "Changed"}))),
+        ("POST", "chatbots/{id}/duplicate/") => ("chatbots:write", None),
+        ("PATCH", "chatbots/{id}/enable-evaluation/") => ("chatbots:write", Some(json!({"enableEvaluation": true}))),
+        ("DELETE", "chatbots/{id}/") => ("chatbots:write", None),
+        ("POST", "chatbots/{id}/completions/") => {
+            ("completions:create", Some(json!({"message": {"content": "word"}, "isStreaming": true})))
+        }
+        ("GET", "messages/{id}/stream/") => ("conversations:read", None),
+        ("POST", "messages/{id}/cancel/") => ("completions:create", None),
+        ("GET", "knowledge-bases/{id}/search/") => ("knowledge:read", None),
+        ("POST", "knowledge-bases/{id}/search/") => ("knowledge:read", Some(json!({"query": "word"}))),
+        ("POST", "knowledge-bases/{id}/files/") => ("knowledge:write", Some(json!({"files": [file]}))),
+        ("POST", "knowledge-bases/{id}/files/batch-delete/") => ("knowledge:write", Some(json!({"ids": [own.file]}))),
+        ("PATCH", "knowledge-bases/{id}/files/batch-reparse/") => ("knowledge:write", Some(json!([{"id": own.file}]))),
+        ("PUT" | "PATCH", "knowledge-bases/{kb}/files/{id}/") => {
+            ("knowledge:write", Some(json!({"filename": "changed.txt"})))
+        }
+        ("POST", "upload-presigned-url/") => (
+            "knowledge:write",
+            Some(json!({"filename": "a.txt", "modelName": "attachment", "fieldName": "file", "fileSize": 3})),
+        ),
+        ("POST" | "PUT" | "PATCH", "knowledge-bases/" | "knowledge-bases/{id}/") => {
+            ("knowledge:write", Some(json!({"name": "Changed"})))
+        }
+        ("DELETE", "knowledge-bases/{id}/" | "knowledge-bases/{kb}/files/{id}/") => ("knowledge:write", None),
+        (
+            "GET",
+            "knowledge-bases/"
+            | "knowledge-bases/{id}/"
+            | "knowledge-bases/{id}/files/"
+            | "knowledge-bases/{kb}/files/{id}/"
+            | "chatbot-text-nodes/"
+            | "parsers/"
+            | "parsers/{id}/"
+            | "parsers/supported-file-types/"
+            | "allowed-file-types/",
+        ) => ("knowledge:read", None),
+        ("GET", "attachments/" | "attachments/{id}/") => ("conversations:read", None),
+        ("POST", "attachments/" | "attachments-upload/" | "conversations/{id}/attachments/") => {
+            ("conversations:write", Some(file))
+        }
+        ("DELETE", "attachments/{id}/") => ("conversations:write", None),
+        (
+            "GET",
+            "large-language-models/"
+            | "embedding-models/"
+            | "reranker-models/"
+            | "model-providers/"
+            | "model-providers/{id}/",
+        ) => ("models:read", None),
+        ("POST" | "PUT", "model-providers/" | "model-providers/{id}/") => (
+            "models:write",
+            Some(json!({"name": "Changed", "kind": "openai", "baseUrl": "https://other.example/v1", "models": []})),
+        ),
+        ("DELETE", "model-providers/{id}/") => ("models:write", None),
+        _ => panic!("{method} {path} has no sample: add it here, so that its authorization is tested"),
+    }
+}
+
+/// The path with the ids of `world`, or with ids of nothing.
+fn filled(path: &str, world: Option<&World>) -> String {
+    let id = |pick: fn(&World) -> &String| world.map_or(UNKNOWN.to_owned(), |world| pick(world).clone());
+    let noun = path.strip_prefix("/api/v1/").unwrap().split('/').next().unwrap();
+    let query = if path.ends_with("/search/") { "?query=word" } else { "" };
+    let path = if path.contains("{kb}") {
+        path.replace("{kb}", &id(|world| &world.base)).replace("{id}", &id(|world| &world.file))
+    } else {
+        let value = match noun {
+            "chatbots" => id(|world| &world.chatbot),
+            "knowledge-bases" => id(|world| &world.base),
+            "messages" => id(|world| &world.message),
+            "attachments" => id(|world| &world.attachment),
+            "conversations" => id(|world| &world.conversation),
+            "model-providers" => id(|world| &world.provider),
+            _ => UNKNOWN.to_owned(),
+        };
+        path.replace("{id}", &value)
+    };
+    path + query
+}
+
+async fn call(actor: &Actor, method: &str, path: &str, body: Option<&Value>) -> Answer {
+    actor.call(Method::from_bytes(method.as_bytes()).unwrap(), path, body).await
+}
+
+/// An answer without what differs between any two requests.
+fn comparable(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
+    let headers = answer.headers.iter().filter(|(name, _)| !["date", "x-request-id"].contains(&name.as_str()));
+    let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+    (answer.status.as_u16(), headers, answer.text())
+}
+
+#[tokio::test]
+async fn bad_credentials_reach_nothing() {
+    let app = TestApp::start().await;
+    let owner = app.owner();
+    let own = world(&app, &owner, "heron").await;
+    let before = told(&owner, &own).await;
+    let now = app.app.now();
+    let missing = "Authentication credentials were not provided.";
+    let format = "Invalid API key format.";
+    let unknown = "Invalid API key.";
+    let key = owner.authorization().unwrap().strip_prefix("Api-Key ").unwrap().to_owned();
+    let bad = [
+        (app.nobody(), missing),
+        (app.with_header(""), missing),
+        (app.with_header(&format!("Bearer {key}")), format),
+        (app.with_header(&key), format),
+        (app.with_header("Api-Key"), format),
+        (app.with_header(&format!("Api-Key {key} x")), format),
+        (app.with_header(&format!("Api-Key {key}x")), unknown),
+        (app.with_header(&format!("Api-Key {}", &key[1..])), unknown),
+        (app.key_until("*", None, Some(now)).await, unknown),
+        (app.key_until("*", Some(now), None).await, unknown),
+    ];
+    for (method, path, _) in operations(&document()) {
+        let (_, body) = sample(&method, &path, &own);
+        for (actor, detail) in &bad {
+            let answer = call(actor, &method, &filled(&path, Some(&own)), body.as_ref()).await;
+            let expected = json!({"detail": detail, "code": "not_authenticated"});
+            assert_eq!(answer.header("www-authenticate"), "Api-Key");
+            assert_eq!(answer.body_of(401), expected, "{method} {path} with {:?}", actor.authorization());
+        }
+    }
+    assert_eq!(told(&owner, &own).await, before);
+}
+
+#[tokio::test]
+async fn each_operation_needs_its_permission() {
+    const SCOPES: [&str; 9] = [
+        "chatbots:read",
+        "chatbots:write",
+        "knowledge:read",
+        "knowledge:write",
+        "conversations:read",
+        "conversations:write",
+        "completions:create",
+        "models:read",
+        "models:write",
+    ];
+    let app = TestApp::start().await;
+    let owner = app.owner();
+    let own = world(&app, &owner, "heron").await;
+    let before = told(&owner, &own).await;
+    let (mut without, mut only) = (Vec::new(), Vec::new());
+    for scope in SCOPES {
+        let others: Vec<&str> = SCOPES.into_iter().filter(|other| *other != scope).collect();
+        without.push(app.key(&others.join(" ")).await);
+        only.push(app.key(scope).await);
+    }
+    for (method, path, _) in operations(&document()) {
+        let (scope, body) = sample(&method, &path, &own);
+        let position = SCOPES.iter().position(|known| *known == scope).unwrap();
+        let answer = call(&without[position], &method, &filled(&path, Some(&own)), body.as_ref()).await;
+        assert_eq!(
+            answer.body_of(403),
+            json!({
+                "detail": format!("You do not have permission to perform this action ({scope})."),
+                "code": "permission_denied",
+            }),
+            "{method} {path}"
+        );
+        if path.contains('{') {
+            let answer = call(&only[position], &method, &filled(&path, None), body.as_ref()).await;
+            assert_eq!(answer.status.as_u16(), 404, "{} {}", answer.asked, answer.text());
+        }
+    }
+    assert_eq!(told(&owner, &own).await, before);
+}
+
+#[tokio::test]
+async fn another_organisation_does_not_exist() {
+    let app = TestApp::start().await;
+    let owner = app.owner();
+    let own = world(&app, &owner, "heron").await;
+    let other = app.other_organisation().await;
+    let theirs = world(&app, &other, "curlew").await;
+    let before = told(&owner, &own).await;
+    for (method, path, _) in operations(&document()) {
+        // The body is good and the caller's own; only the path is not.
+        let (_, body) = sample(&method, &path, &theirs);
+        if path.contains('{') {
+            let foreign = call(&other, &method, &filled(&path, Some(&own)), body.as_ref()).await;
+            let nothing = call(&other, &method, &filled(&path, None), body.as_ref()).await;
+            let malformed = filled(&path, None).replace(UNKNOWN, "1");
+            let malformed = call(&other, &method, &malformed, body.as_ref()).await;
+            assert_eq!(foreign.status.as_u16(), 404, "{} {}", foreign.asked, foreign.text());
+            assert_eq!(foreign.json(), json!({"detail": "Not found.", "code": "not_found"}));
+            assert_eq!(comparable(&foreign), comparable(&nothing), "{method} {path}");
+            assert_eq!(comparable(&foreign), comparable(&malformed), "{method} {path}");
+        } else if method == "GET" && path != "/api/v1/chatbot-text-nodes/" {
+            let list = call(&other, &method, &path, None).await.expect(200).text();
+            assert!(!list.contains("heron"), "{path} {list}");
+        }
+    }
+    let nodes = other.get(&format!("chatbot-text-nodes/?chatbotFile={}", own.file)).await;
+    assert_eq!(nodes.body_of(400), json!({"chatbotFile": ["No file has this id."]}));
+    assert_eq!(told(&owner, &own).await, before);
+}
+
+#[tokio::test]
+async fn keys_end_when_their_time_has_come() {
+    let clock = std::sync::Arc::new(parlance_testkit::ManualClock::starting_at(
+        parlance_domain::Timestamp::from_millis(1_790_000_000_000),
+    ));
+    let app = TestApp::builder().clock(&clock).start().await;
+    let end = app.app.now().plus(Duration::from_mins(1));
+    let guest = app.key_until("chatbots:read", Some(end), None).await;
+    guest.get("chatbots/").await.expect(200).json();
+    clock.advance(Duration::from_secs(59));
+    guest.get("chatbots/").await.expect(200).json();
+    // The key is still remembered, but not beyond its end.
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(guest.get("chatbots/").await.body_of(401)["detail"], "Invalid API key.");
+}

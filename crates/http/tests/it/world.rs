@@ -1,0 +1,93 @@
+//! One of everything that an organisation can have.
+
+use parlance_testkit::{Actor, TestApp};
+use serde_json::{Value, json};
+
+/// Ids of one of everything.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) chatbot: String,
+    pub(crate) base: String,
+    pub(crate) file: String,
+    /// Key of an upload that nothing uses.
+    pub(crate) upload: String,
+    /// Address of the file.
+    pub(crate) link: String,
+    pub(crate) attachment: String,
+    pub(crate) conversation: String,
+    pub(crate) message: String,
+    pub(crate) provider: String,
+    pub(crate) model: String,
+}
+
+/// An id of nothing.
+pub(crate) const UNKNOWN: &str = "019a0000-0000-7000-8000-000000000000";
+
+pub(crate) async fn world(app: &TestApp, actor: &Actor, secret: &str) -> World {
+    let base = actor.make("knowledge-bases/", &json!({"name": format!("Base {secret}")})).await;
+    let text = format!("The word of the day is {secret}. It is not told to anybody.");
+    let file = actor.add_file(&base, &format!("{secret}.txt"), &text).await;
+    app.run_jobs().await;
+    let chatbot =
+        actor.make("chatbots/", &json!({"name": format!("Bot {secret}"), "knowledgeBases": [{"id": base}]})).await;
+    let used = actor.upload("attachment", &format!("{secret}-note.txt"), text.as_bytes()).await;
+    let attachment = actor.make("attachments/", &json!({"file": used})).await;
+    let answer = actor.ask(&chatbot, "What is the word of the day?").await;
+    let provider = json!({
+        "name": format!("Provider {secret}"),
+        "kind": "openai",
+        "baseUrl": "https://models.example/v1",
+        "apiKey": format!("sk-{secret}"),
+        "models": [{"name": "large", "role": "chat"}],
+    });
+    let provider = actor.post("model-providers/", &provider).await.body_of(201);
+    let shown = actor.get(&format!("knowledge-bases/{base}/files/{file}/")).await.body_of(200);
+    assert_eq!(shown["status"], "done", "{shown}");
+    let id = |value: &Value| value.as_str().unwrap().to_owned();
+    World {
+        chatbot,
+        file,
+        upload: actor.upload("chatbot-file", &format!("{secret}-spare.txt"), text.as_bytes()).await,
+        link: id(&shown["file"]),
+        attachment,
+        conversation: id(&answer["conversationId"]),
+        message: id(&answer["messageId"]),
+        provider: id(&provider["id"]),
+        model: id(&provider["models"][0]["id"]),
+        base,
+    }
+}
+
+/// Everything the API tells of the organisation, without what differs at each reading.
+pub(crate) async fn told(actor: &Actor, world: &World) -> Value {
+    let mut told = Vec::new();
+    for path in [
+        "chatbots/".to_owned(),
+        format!("chatbots/{}/", world.chatbot),
+        "knowledge-bases/".to_owned(),
+        format!("knowledge-bases/{}/", world.base),
+        format!("knowledge-bases/{}/files/", world.base),
+        format!("knowledge-bases/{}/files/{}/", world.base, world.file),
+        format!("knowledge-bases/{}/search/?query=word", world.base),
+        format!("chatbot-text-nodes/?chatbotFile={}", world.file),
+        "attachments/".to_owned(),
+        "model-providers/".to_owned(),
+        "large-language-models/".to_owned(),
+    ] {
+        told.push(without_links(actor.get(&path).await.body_of(200)));
+    }
+    told.push(json!(actor.follow(&world.message, 0).await.rest().await.len()));
+    json!(told)
+}
+
+fn without_links(value: Value) -> Value {
+    match value {
+        Value::Object(members) => members
+            .into_iter()
+            .filter(|(key, value)| !(key == "file" && value.is_string()))
+            .map(|(key, value)| (key, without_links(value)))
+            .collect(),
+        Value::Array(items) => items.into_iter().map(without_links).collect(),
+        other => other,
+    }
+}

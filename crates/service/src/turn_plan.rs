@@ -1,0 +1,89 @@
+//! What every turn of an assistant needs to know, remembered for a moment: its settings, its bases
+//! and the inbox of its API conversations.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use parlance_domain::kind::{ChatbotId, InboxId};
+use parlance_domain::{Error, Result, Tenant};
+use parlance_storage::chatbots::{self, Chatbot};
+use parlance_storage::knowledge_bases::{self, KnowledgeBase};
+use parlance_storage::{Tx, inboxes};
+
+use crate::App;
+
+/// Changes made on another node are seen within this time; those of this one at once.
+const CACHE_TIME: Duration = Duration::from_secs(2);
+/// Assistants remembered at most.
+const CACHE_SIZE: usize = 10_000;
+
+/// What a turn needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct TurnPlan {
+    /// The assistant.
+    pub(crate) chatbot: Chatbot,
+    /// The bases it answers from.
+    pub(crate) bases: Vec<KnowledgeBase>,
+    /// Where new conversations of API keys arrive.
+    pub(crate) inbox: InboxId,
+}
+
+/// The plans of a moment ago.
+#[derive(Debug, Default)]
+pub struct TurnPlans {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    plans: HashMap<ChatbotId, (Tenant, Instant, Arc<TurnPlan>)>,
+    /// Counts what was forgotten, so that a plan read before a change is not kept after it.
+    changes: u64,
+}
+
+impl TurnPlans {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets the plans of an organisation, because something in one of them changed.
+    pub fn forget(&self, tenant: Tenant) {
+        let mut known = self.known();
+        known.changes += 1;
+        known.plans.retain(|_, (owner, _, _)| *owner != tenant);
+    }
+}
+
+/// The plan of an assistant.
+pub(crate) async fn turn_plan(app: &App, tenant: Tenant, chatbot: ChatbotId) -> Result<Arc<TurnPlan>> {
+    let changes = {
+        let known = app.plans.known();
+        if let Some((owner, since, plan)) = known.plans.get(&chatbot)
+            && *owner == tenant
+            && since.elapsed() < CACHE_TIME
+        {
+            return Ok(Arc::clone(plan));
+        }
+        known.changes
+    };
+    let plan = {
+        let mut tx = app.db.read(tenant).await?;
+        Arc::new(read(&mut tx, tenant, chatbot).await?)
+    };
+    let mut known = app.plans.known();
+    if known.plans.len() >= CACHE_SIZE {
+        known.plans.retain(|_, (_, since, _)| since.elapsed() < CACHE_TIME);
+    }
+    if known.changes == changes && known.plans.len() < CACHE_SIZE {
+        known.plans.insert(chatbot, (tenant, Instant::now(), Arc::clone(&plan)));
+    }
+    Ok(plan)
+}
+
+async fn read(tx: &mut Tx, tenant: Tenant, id: ChatbotId) -> Result<TurnPlan> {
+    let chatbot = chatbots::get(tx, tenant, id).await?.ok_or(Error::NotFound("chatbot"))?;
+    let bases = knowledge_bases::of_chatbot(tx, tenant, id).await?;
+    let inbox = inboxes::of_api(tx, tenant, id).await?.ok_or_else(|| Error::bug("a chatbot without its inbox"))?;
+    Ok(TurnPlan { chatbot, bases, inbox: inbox.id })
+}
