@@ -38,10 +38,7 @@ pub async fn run(app: &App, workers: usize) {
     let slots = Arc::new(Semaphore::new(workers.max(1)));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let job = tokio::select! {
-            () = app.stopping.cancelled() => return,
-            job = next(app) => job,
-        };
+        let Some(job) = next(app).await else { return };
         let worker = app.clone();
         app.tasks.spawn(async move {
             work(&worker, &job).await;
@@ -50,24 +47,25 @@ pub async fn run(app: &App, workers: usize) {
     }
 }
 
-/// Waits for a job that is due.
-async fn next(app: &App) -> Job {
-    loop {
-        match claim(app).await {
-            Ok(Some(job)) => return job,
-            Ok(None) => {
-                let pause = pause_until_due(app).await;
-                tokio::select! {
-                    () = app.job_bell.notified() => {}
-                    () = tokio::time::sleep(pause) => {}
-                }
-            }
+/// Waits for a job that is due; `None` when the server stops. A claim under way is never abandoned:
+/// its job would belong to nobody until the lease ends.
+async fn next(app: &App) -> Option<Job> {
+    while !app.stopping.is_cancelled() {
+        let pause = match claim(app).await {
+            Ok(Some(job)) => return Some(job),
+            Ok(None) => pause_until_due(app).await,
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "jobs could not be claimed");
-                tokio::time::sleep(FIRST_PAUSE).await;
+                FIRST_PAUSE
             }
+        };
+        tokio::select! {
+            () = app.stopping.cancelled() => {}
+            () = app.job_bell.notified() => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
+    None
 }
 
 async fn claim(app: &App) -> Result<Option<Job>> {

@@ -30,6 +30,7 @@ pub(crate) async fn serve(config: &Config, data: &Path) -> Result<()> {
     let listener = TcpListener::bind(&config.server.listen).await.with_context(|| {
         format!("listening on {}; set SERVER__LISTEN or --listen to a free address", config.server.listen)
     })?;
+    let _held = wiring::hold_data_dir(data)?;
     let app = wiring::build(config, data, openai_key).await?;
     recover(&app).await?;
     observability::serve_metrics(&config.metrics.listen, &app).await?;

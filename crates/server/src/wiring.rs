@@ -1,10 +1,11 @@
 //! From settings to a running [`App`].
 
+use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use parlance_domain::SystemClock;
 use parlance_ingestion::{BoxedParser, BoxedParserConfig, ParseLimits};
 use parlance_llm::{CallPolicy, Endpoint, Models, Origin, ProviderKind};
@@ -21,6 +22,26 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::config::Config;
+
+/// Keeps other servers away from the data directory while it is held: the search index belongs to one
+/// process, wherever the database is.
+pub(crate) fn hold_data_dir(data: &Path) -> Result<File> {
+    let path = data.join("lock");
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .with_context(|| format!("opening {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!(
+            "another parlance process uses {}; stop it first, or give this one its own --data-dir",
+            data.display()
+        ),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", path.display())),
+    }
+}
 
 /// Opens everything in the data directory and wires it together.
 pub(crate) async fn build(config: &Config, data: &Path, openai_key: Option<String>) -> Result<App> {
