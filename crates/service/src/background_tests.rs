@@ -18,7 +18,7 @@ use parlance_storage::knowledge_bases::KnowledgeBase;
 use parlance_storage::organisations::Organisation;
 use parlance_storage::passages::{self, NewPassage};
 use parlance_storage::secrets::MasterKey;
-use parlance_storage::{Scope, files, knowledge_bases, messages, organisations, records, testing};
+use parlance_storage::{Scope, files, jobs, knowledge_bases, messages, organisations, records, testing};
 use url::Url;
 
 use crate::chatbots::ChatbotDraft;
@@ -28,7 +28,7 @@ use crate::models::Catalogue;
 use crate::settings::Settings;
 use crate::streams::Retention;
 use crate::uploads::UploadRequest;
-use crate::{App, Parts, indexer, uploads};
+use crate::{App, Parts, indexer, ingest, uploads};
 
 struct World {
     app: App,
@@ -58,7 +58,7 @@ fn parts(db: parlance_storage::Db, blobs: Blobs, folder: &Path, clock: &Arc<Manu
         text_index: TextIndex::open(&folder.join("text")).unwrap().index,
         vector_index: VectorIndex::open(&folder.join("vectors")).unwrap().index,
         settings: Settings::new(Url::parse("http://127.0.0.1:8080").unwrap()),
-        retention: Retention { time: Duration::from_secs(60), bytes: 1 << 20 },
+        retention: Retention { time: Duration::from_mins(1), bytes: 1 << 20 },
     }
 }
 
@@ -277,4 +277,29 @@ async fn an_answer_that_a_crash_ended_leaves_a_record() {
     assert_eq!((record.conversation_id, record.reply_millis), (turn.conversation, 1_999));
     let message = messages::get(&mut tx, tenant, message).await.unwrap().unwrap();
     assert_eq!((message.state.as_str(), message.content.as_str()), ("error", "早上"));
+}
+
+#[tokio::test]
+async fn a_worker_that_lost_its_job_does_not_touch_the_file() {
+    let world = World::new().await;
+    let (app, tenant) = (&world.app, world.tenant);
+    let form = world.form();
+    world.post(&form, b"hello").await.unwrap();
+    let file = world.create_file(&form).await.unwrap().pop().unwrap();
+    let claim = async |now: Timestamp| {
+        let until = now.plus(Duration::from_mins(1));
+        let claimed =
+            app.db.write(Scope::System, move |tx| Box::pin(async move { jobs::claim(tx, now, until).await })).await;
+        claimed.unwrap().unwrap()
+    };
+    let lost = claim(app.now()).await;
+    let held = claim(app.now().plus(Duration::from_secs(61))).await;
+    ingest::wait(app, tenant, &lost, "late", Duration::ZERO).await.unwrap();
+    ingest::fail(app, tenant, &lost, "late".into()).await.unwrap();
+    assert_eq!(world.found(&file).await.failure, None);
+    ingest::wait(app, tenant, &held, "busy", Duration::from_secs(4)).await.unwrap();
+    assert_eq!(world.found(&file).await.failure.as_deref(), Some("busy The next attempt is in about 4 s."));
+    ingest::fail(app, tenant, &held, "no text".into()).await.unwrap();
+    let failed = world.found(&file).await;
+    assert_eq!((failed.status.as_str(), failed.failure.as_deref()), ("failed", Some("no text")));
 }

@@ -172,7 +172,7 @@ impl Receiving {
             // Only bytes that nothing knows are removed: the commit may have reached the disk and only
             // the word of it been lost.
             if let Ok(mut tx) = app.db.read(Scope::System).await
-                && let Ok([]) = uploads::known(&mut tx, &[upload.blob_key.clone()]).await.as_deref()
+                && let Ok([]) = uploads::known(&mut tx, std::slice::from_ref(&upload.blob_key)).await.as_deref()
             {
                 drop(app.blobs.remove(&upload.blob_key).await);
             }
