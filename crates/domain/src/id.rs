@@ -136,17 +136,19 @@ where
 pub struct Ids;
 
 /// The counter has to be one for the process: changes of the index are replayed in the order of
-/// their ids.
-static COUNTER: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+/// their ids. With it, the latest millisecond that an id was made in: a clock that is set back does
+/// not set the ids back.
+static COUNTER: Mutex<(u64, ContextV7)> = Mutex::new((0, ContextV7::new()));
 
 impl Ids {
     /// A new id for something created at `now`.
     pub fn next<K: IdKind>(self, now: Timestamp) -> Id<K> {
-        let millis = u64::try_from(now.millis()).unwrap_or_default();
+        let mut counter = COUNTER.lock().unwrap_or_else(PoisonError::into_inner);
+        let millis = u64::try_from(now.millis()).unwrap_or_default().max(counter.0);
+        counter.0 = millis;
         let seconds = millis / 1000;
         let nanos = u32::try_from(millis % 1000).unwrap_or_default() * 1_000_000;
-        let counter = COUNTER.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamp = uuid::Timestamp::from_unix(&*counter, seconds, nanos);
+        let stamp = uuid::Timestamp::from_unix(&counter.1, seconds, nanos);
         Id::from_uuid(Uuid::new_v7(stamp))
     }
 }
@@ -202,5 +204,12 @@ mod tests {
         assert!(ids.is_sorted_by(|one, next| one < next));
         assert_eq!(kind::MessageId::parse(&ids[0].to_string()), Some(ids[0]));
         assert_eq!(kind::MessageId::parse("not-an-id"), None);
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_does_not_set_the_ids_back() {
+        let clock = [1_700_000_000_123, 1_700_000_000_122, 1_699_999_000_000, 1_700_000_000_124, 0, 1_700_000_000_124];
+        let ids: Vec<kind::JobId> = clock.map(|millis| Ids.next(Timestamp::from_millis(millis))).into();
+        assert!(ids.is_sorted_by(|one, next| one < next), "{ids:?}");
     }
 }

@@ -97,12 +97,21 @@ async fn pause_until_due(app: &App) -> Duration {
 
 async fn work(app: &App, job: &Job) {
     let tenant = Tenant::authenticated(job.organisation);
+    if job.attempts > i64::from(app.settings.ingest_attempts) {
+        // Its last attempts ended without a word: they took the process down with them, or it was killed.
+        let reason = "The server ended each time while it worked on this file; reparse the file to try again.";
+        settle(app, tenant, job, Outcome::Fail(reason.to_owned())).await;
+        return;
+    }
     let outcome = tokio::select! {
         outcome = perform(app, tenant, job) => outcome,
         () = keep_lease(app, tenant, job) => Outcome::Obsolete,
         () = app.stopping.cancelled() => {
-            // Another start goes on with it at once.
-            put_back(app, tenant, job, "the server stopped", Duration::ZERO).await;
+            // Another start goes on with it at once, and with as many attempts.
+            let held = job.clone();
+            let returned =
+                app.db.write(tenant, move |tx| Box::pin(async move { jobs::give_back(tx, tenant, &held).await })).await;
+            log_failure(returned.map(drop), job);
             return;
         }
     };

@@ -7,9 +7,22 @@ use parlance_service::{App, uploads};
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(30);
 
-/// Removes abandoned and released uploads until the server stops.
+/// Looks for [`uploads::sweep`] between two looks at all bytes on disk: a day.
+const LOOKS_PER_DAY: u32 = 24 * 60 * 2;
+
+/// Removes abandoned and released uploads until the server stops; at its start and then daily, bytes
+/// that the database knows nothing of.
 pub async fn sweep_uploads(app: &App) {
+    let mut look: u32 = 0;
     loop {
+        if look == 0 {
+            match uploads::sweep_unknown_bytes(app).await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "removed stored files that the database knows nothing of"),
+                Err(error) => tracing::warn!(%error, "stored files could not be swept"),
+            }
+        }
+        look = (look + 1) % LOOKS_PER_DAY;
         match uploads::sweep(app).await {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "removed uploads that nothing refers to"),

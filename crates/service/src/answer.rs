@@ -529,10 +529,17 @@ pub async fn end_interrupted(app: &App) -> Result<usize> {
     let count = left.len();
     for (organisation, message) in left {
         let tenant = parlance_domain::Tenant::authenticated(organisation);
+        let record = crate::interrupted::record(app, tenant, message).await?;
         let now = app.now();
         app.db
             .write(tenant, move |tx| {
-                Box::pin(async move { messages::interrupt(tx, tenant, message, now).await.map(drop) })
+                Box::pin(async move {
+                    let ended = messages::interrupt(tx, tenant, message, now).await?;
+                    match record.filter(|_| ended) {
+                        Some(record) => records::insert(tx, tenant, &record).await,
+                        None => Ok(()),
+                    }
+                })
             })
             .await?;
     }

@@ -28,9 +28,7 @@ pub async fn create(
         let mut tx = app.db.read(tenant).await?;
         crate::uploads::resolve(app, &mut tx, tenant, file).await?
     };
-    let upload = upload.ok_or_else(|| {
-        Error::field("file", "No such upload: use the key of a finished upload, or one of our own file links.")
-    })?;
+    let upload = upload.ok_or_else(|| crate::uploads::unknown("file"))?;
     attach(app, tenant, &upload, filename, kind, conversation).await
 }
 
@@ -64,7 +62,10 @@ pub async fn attach(
                 {
                     return Err(Error::NotFound("conversation"));
                 }
-                uploads::mark_used(tx, tenant, &row.blob_key, row.created_at).await?;
+                // Since it was looked up, the sweeper may have removed it.
+                if !uploads::mark_used(tx, tenant, &row.blob_key, row.created_at).await? {
+                    return Err(crate::uploads::unknown("file"));
+                }
                 attachments::insert(tx, tenant, &row).await
             })
         })

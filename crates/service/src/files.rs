@@ -42,10 +42,7 @@ pub async fn create(app: &App, tenant: Tenant, base: KnowledgeBaseId, new: Vec<N
         for (position, file) in new.into_iter().enumerate() {
             match crate::uploads::resolve(app, &mut tx, tenant, &file.file).await? {
                 Some(upload) => resolved.push((upload, file)),
-                None => errors.add(
-                    format!("files.{position}.file"),
-                    "No such upload: use the key of a finished upload, or one of our own file links.",
-                ),
+                None => errors.add(format!("files.{position}.file"), crate::uploads::UNKNOWN),
             }
         }
         errors.finish()?;
@@ -86,8 +83,11 @@ pub async fn create(app: &App, tenant: Tenant, base: KnowledgeBaseId, new: Vec<N
     app.db
         .write(tenant, move |tx| {
             Box::pin(async move {
-                for file in &stored {
-                    uploads::mark_used(tx, tenant, &file.blob_key, now).await?;
+                for (position, file) in stored.iter().enumerate() {
+                    // Since it was looked up, the sweeper may have removed it.
+                    if !uploads::mark_used(tx, tenant, &file.blob_key, now).await? {
+                        return Err(crate::uploads::unknown(format!("files.{position}.file")));
+                    }
                     files::insert(tx, tenant, file).await?;
                     let work = Ingest { knowledge_base: base, file: file.id, generation: 1 };
                     ingest::enqueue(tx, &writer, tenant, work).await?;
@@ -175,8 +175,9 @@ pub async fn delete(app: &App, tenant: Tenant, base: KnowledgeBaseId, ids: Vec<F
 
 /// Removes one file, its queued work, its passages and, when nothing else shows them, its bytes.
 pub(crate) async fn delete_one(tx: &mut Tx, app: &App, tenant: Tenant, id: FileId) -> Result<()> {
-    let Some((base, blob_key)) = files::delete(tx, tenant, id).await? else { return Ok(()) };
+    // The job first, as everywhere: a worker locks its job and then the file.
     jobs::remove(tx, tenant, &ingest::unique_key(id)).await?;
+    let Some((base, blob_key)) = files::delete(tx, tenant, id).await? else { return Ok(()) };
     crate::indexer::forget_file(tx, app, tenant, (base, id)).await?;
     uploads::release(tx, tenant, &blob_key).await
 }
@@ -206,6 +207,8 @@ pub async fn reparse(app: &App, tenant: Tenant, base: KnowledgeBaseId, ids: Vec<
 
 /// Starts a new generation of a file's passages.
 pub(crate) async fn begin(tx: &mut Tx, app: &App, tenant: Tenant, base: KnowledgeBaseId, id: FileId) -> Result<()> {
+    // A worker that holds the old job loses it. Locked before the file, as the worker does.
+    jobs::remove(tx, tenant, &ingest::unique_key(id)).await?;
     if let Some(generation) = files::begin_generation(tx, tenant, id, PARSER, app.now()).await? {
         ingest::enqueue(tx, app, tenant, Ingest { knowledge_base: base, file: id, generation }).await?;
     }

@@ -17,6 +17,7 @@ use parlance_storage::index_changes::{self, IndexChange, PUT, REMOVE, TIDY};
 use parlance_storage::{Scope, files, passages};
 
 use crate::App;
+use crate::ingest::DELETED_AT_ONCE;
 
 /// Name of the indexes' watermark in the database.
 const WATERMARK: &str = "search";
@@ -24,11 +25,13 @@ const WATERMARK: &str = "search";
 const BATCH: i64 = 64;
 /// Passages carried over with one commit at most; the rest of a larger file follows in further ones.
 const BATCH_PASSAGES: usize = 20_000;
+/// Bytes of texts and vectors carried over with one commit at most.
+const BATCH_BYTES: usize = 32 << 20;
 /// Passages read from the database at once.
-const READ: i64 = 2_000;
+const READ: i64 = 500;
 /// How long to wait after a failure.
 const PAUSE: Duration = Duration::from_secs(2);
-/// A change that failed this often takes its file down with a reason, so that others go on.
+/// An addition that failed this often alone takes its file down with a reason, so that others go on.
 const MAX_ATTEMPTS: i64 = 10;
 /// The indexes free their memory after this time without work.
 const REST_AFTER: Duration = Duration::from_secs(5);
@@ -63,12 +66,11 @@ pub(crate) fn similar(
 pub async fn needs_rebuild(app_db: &parlance_storage::Db, watermarks: [Option<u64>; 2]) -> Result<bool> {
     let mut tx = app_db.read(Scope::System).await?;
     let known = index_changes::watermark(&mut tx, WATERMARK).await?;
-    let Some(known) = known else {
-        // Nothing was ever indexed.
-        return Ok(watermarks.iter().any(|watermark| watermark.is_some_and(|batch| batch > 1)));
-    };
+    // Before the first batch an index is empty, whether it was just made or not, and all there is to
+    // index is queued.
+    let known = known.unwrap_or_default();
     // The text index is committed first, then the vectors, then the database.
-    Ok(!watermarks.iter().all(|watermark| *watermark == Some(known) || *watermark == Some(known + 1)))
+    Ok(!watermarks.map(Option::unwrap_or_default).iter().all(|watermark| [known, known + 1].contains(watermark)))
 }
 
 /// Queues every searchable file to be indexed again.
@@ -81,13 +83,14 @@ pub async fn rebuild(app: &App) -> Result<usize> {
     let now = app.now();
     let changes: Vec<_> = searchable
         .into_iter()
-        .map(|(organisation, base, file, generation)| IndexChange {
+        .map(|file| IndexChange {
             id: app.new_id(),
-            organisation,
+            organisation: file.organisation,
             kind: PUT.to_owned(),
-            knowledge_base_id: base,
-            file_id: file,
-            generation,
+            knowledge_base_id: file.knowledge_base_id,
+            file_id: file.id,
+            generation: file.generation,
+            embedding_model_id: file.embedding_model_id,
             attempts: 0,
             created_at: now,
         })
@@ -96,6 +99,7 @@ pub async fn rebuild(app: &App) -> Result<usize> {
         .write(Scope::System, move |tx| {
             Box::pin(async move {
                 index_changes::set_watermark(tx, WATERMARK, 0).await?;
+                index_changes::delete_repeated(tx).await?;
                 for change in &changes {
                     index_changes::insert(tx, Tenant::authenticated(change.organisation), change).await?;
                 }
@@ -160,36 +164,116 @@ pub async fn carry_over(app: &App) -> Result<usize> {
         return Ok(0);
     }
     let number = watermark + 1;
-    let mut batch = Batch::default();
-    let mut taken = Vec::new();
-    for change in changes {
-        if !taken.is_empty() && batch.text.len() >= BATCH_PASSAGES {
-            break;
-        }
-        if let Err(error) = collect(app, &change, &mut batch, number).await {
-            give_up_or_count(app, &change).await?;
-            return Err(error);
-        }
-        taken.push(change);
-    }
+    let taken = match gather_and_apply(app, changes, number).await {
+        Ok(taken) => taken,
+        Err((tried, fault)) => return Err(blame(app, tried, fault, watermark).await?),
+    };
     let count = taken.len();
-    if let Err(error) = apply(app, batch, number).await {
-        for change in &taken {
-            give_up_or_count(app, change).await?;
-        }
-        return Err(error);
-    }
     publish(app, taken, number).await?;
     Ok(count)
+}
+
+/// Why changes were not carried over.
+#[derive(Debug)]
+enum Fault {
+    /// The database did not give what there is to index.
+    Database(Error),
+    /// An index refused.
+    Index(parlance_retrieval::Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Database(error) => error,
+            Fault::Index(error) => Self::internal("updating the search index", error),
+        }
+    }
+}
+
+/// Carries the first of the changes over, as many as fit into one batch, and gives them. A change that
+/// failed before goes alone, so that it takes no other with it.
+async fn gather_and_apply(
+    app: &App,
+    changes: Vec<IndexChange>,
+    number: u64,
+) -> Result<Vec<IndexChange>, (Vec<IndexChange>, Fault)> {
+    let mut batch = Batch::default();
+    let mut taken: Vec<IndexChange> = Vec::new();
+    for change in changes {
+        let goes_alone = change.attempts > 0;
+        if !taken.is_empty() && (goes_alone || batch.is_full()) {
+            break;
+        }
+        let collected = collect(app, &change, &mut batch, number).await;
+        taken.push(change);
+        if let Err(fault) = collected {
+            return Err((taken, fault));
+        }
+        if goes_alone {
+            break;
+        }
+    }
+    match apply(app, batch, number).await {
+        Ok(()) => Ok(taken),
+        Err(fault) => Err((taken, fault)),
+    }
+}
+
+/// Decides whose fault it was that changes were not carried over, and notes it. Gives the error.
+async fn blame(app: &App, tried: Vec<IndexChange>, fault: Fault, watermark: u64) -> Result<Error> {
+    let Fault::Index(error) = fault else { return Ok(fault.into()) };
+    if tried.len() == 1
+        && let parlance_retrieval::Error::VectorShape { expected, received } = error
+    {
+        let reason = format!(
+            "Its vectors have {received} numbers, but the others of this knowledge base have {expected}, or they are \
+             not finite; check the dimensions of the embedding model, then reparse the file."
+        );
+        give_up(app, tried, reason).await?;
+        return Ok(Fault::Index(error).into());
+    }
+    // An index that does not even take an empty batch is full or broken; no file is to blame for it.
+    if apply(app, Batch::default(), watermark).await.is_ok() {
+        let (worn_out, others): (Vec<_>, Vec<_>) =
+            tried.into_iter().partition(|change| change.kind == PUT && change.attempts + 1 >= MAX_ATTEMPTS);
+        app.db
+            .write(Scope::System, move |tx| {
+                Box::pin(async move {
+                    for change in &others {
+                        index_changes::count_attempt(tx, change.id).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await?;
+        let reason = "The search index could not take this file; see the server's log, then reparse it.";
+        give_up(app, worn_out, reason.to_owned()).await?;
+    }
+    Ok(Fault::Index(error).into())
 }
 
 #[derive(Debug, Default)]
 struct Batch {
     text: Vec<Change>,
     vectors: Vec<VectorChange>,
+    /// Bytes of their texts and vectors.
+    bytes: usize,
 }
 
-async fn collect(app: &App, change: &IndexChange, batch: &mut Batch, number: u64) -> Result<()> {
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.text.len() >= BATCH_PASSAGES || self.bytes >= BATCH_BYTES
+    }
+}
+
+async fn collect(app: &App, change: &IndexChange, batch: &mut Batch, number: u64) -> Result<(), Fault> {
     let source = Source::File(change.file_id);
     let generation = u64::try_from(change.generation).unwrap_or_default();
     match change.kind.as_str() {
@@ -203,10 +287,7 @@ async fn collect(app: &App, change: &IndexChange, batch: &mut Batch, number: u64
         }
         _ => {
             let tenant = Tenant::authenticated(change.organisation);
-            let model = {
-                let mut tx = app.db.read(tenant).await?;
-                files::find(&mut tx, tenant, change.file_id).await?.and_then(|file| file.embedding_model_id)
-            };
+            let model = change.embedding_model_id;
             let mut from = 0;
             loop {
                 let rows = {
@@ -216,6 +297,9 @@ async fn collect(app: &App, change: &IndexChange, batch: &mut Batch, number: u64
                 let Some(last) = rows.last() else { break };
                 from = last.ordinal + 1;
                 for row in rows {
+                    batch.bytes += row.text.len()
+                        + row.heading.as_ref().map_or(0, String::len)
+                        + row.vector.as_ref().map_or(0, Vec::len);
                     if let (Some(vector), Some(model)) = (&row.vector, model) {
                         batch.vectors.push(VectorChange::Put(IndexedVector {
                             organisation: change.organisation,
@@ -237,7 +321,7 @@ async fn collect(app: &App, change: &IndexChange, batch: &mut Batch, number: u64
                         heading: row.heading,
                     }));
                 }
-                if batch.text.len() >= BATCH_PASSAGES {
+                if batch.is_full() {
                     // Commits under the number of the last complete batch: a crash in here shows as
                     // a batch that was never finished, and it is carried over again from its start.
                     apply(app, std::mem::take(batch), number - 1).await?;
@@ -252,7 +336,7 @@ fn numbers(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 
-async fn apply(app: &App, batch: Batch, number: u64) -> Result<()> {
+async fn apply(app: &App, batch: Batch, number: u64) -> Result<(), Fault> {
     let (text, vectors) = (Arc::clone(&app.text_index), Arc::clone(&app.vector_index));
     tokio::task::spawn_blocking(move || {
         text.apply(&batch.text, number)?;
@@ -260,10 +344,13 @@ async fn apply(app: &App, batch: Batch, number: u64) -> Result<()> {
     })
     .await
     .map_err(|error| Error::internal("updating the search index", error))?
-    .map_err(|error| Error::internal("updating the search index", error))
+    .map_err(Fault::Index)
 }
 
 async fn publish(app: &App, changes: Vec<IndexChange>, number: u64) -> Result<()> {
+    for change in changes.iter().filter(|change| change.kind == TIDY) {
+        forget_older(app, change).await?;
+    }
     let now = app.now();
     let tidy_ids: Vec<_> = changes.iter().map(|_| app.new_id()).collect();
     app.db
@@ -271,11 +358,11 @@ async fn publish(app: &App, changes: Vec<IndexChange>, number: u64) -> Result<()
             Box::pin(async move {
                 for (change, tidy_id) in changes.iter().zip(tidy_ids) {
                     let tenant = Tenant::authenticated(change.organisation);
+                    let made = (change.generation, change.embedding_model_id);
                     if change.kind == PUT
-                        && files::publish(tx, tenant, change.file_id, change.generation, now).await?
+                        && files::publish(tx, tenant, change.file_id, made, now).await?
                         && change.generation > 1
                     {
-                        passages::delete_others(tx, tenant, change.file_id, change.generation).await?;
                         let tidy = IndexChange { id: tidy_id, kind: TIDY.to_owned(), attempts: 0, ..change.clone() };
                         index_changes::insert(tx, tenant, &tidy).await?;
                     }
@@ -287,22 +374,54 @@ async fn publish(app: &App, changes: Vec<IndexChange>, number: u64) -> Result<()
         .await
 }
 
-/// Counts a failed attempt, or ends the file with a reason when there were too many.
-async fn give_up_or_count(app: &App, change: &IndexChange) -> Result<()> {
-    let (change, now) = (change.clone(), app.now());
+/// Removes the passages of a file from before the generation that is kept, in slices. They cannot be
+/// found any more; a crash in between begins again with what is left.
+async fn forget_older(app: &App, change: &IndexChange) -> Result<()> {
     let tenant = Tenant::authenticated(change.organisation);
-    app.db
-        .write(Scope::System, move |tx| {
-            Box::pin(async move {
-                if change.attempts + 1 < MAX_ATTEMPTS {
-                    return index_changes::count_attempt(tx, change.id).await;
-                }
-                let reason = "The search index could not take this file; see the server's log, then reparse it.";
-                files::fail(tx, tenant, change.file_id, change.generation, reason, now).await?;
-                index_changes::delete(tx, change.id).await
+    let (file, generation) = (change.file_id, change.generation);
+    loop {
+        let removed = app
+            .db
+            .write(tenant, move |tx| {
+                Box::pin(async move { passages::delete_older(tx, tenant, file, generation, DELETED_AT_ONCE).await })
             })
-        })
-        .await
+            .await?;
+        if removed < DELETED_AT_ONCE {
+            return Ok(());
+        }
+    }
+}
+
+/// Ends files whose passages no index takes, with a reason. What of them is in an index is removed; the
+/// previous generation stays searchable.
+async fn give_up(app: &App, changes: Vec<IndexChange>, reason: String) -> Result<()> {
+    for change in changes {
+        let (tidy_id, now, reason) = (app.new_id(), app.now(), reason.clone());
+        let tenant = Tenant::authenticated(change.organisation);
+        app.db
+            .write(tenant, move |tx| {
+                Box::pin(async move {
+                    files::fail(tx, tenant, change.file_id, change.generation, &reason, now).await?;
+                    index_changes::delete(tx, change.id).await?;
+                    // A newer generation tidies up when it is published.
+                    let is_newest_and_hidden = |file: &files::File| {
+                        file.next_generation == change.generation && file.generation != change.generation
+                    };
+                    let file = files::find(tx, tenant, change.file_id).await?;
+                    let Some(file) = file.filter(is_newest_and_hidden) else { return Ok(()) };
+                    let tidy = IndexChange {
+                        id: tidy_id,
+                        kind: TIDY.to_owned(),
+                        generation: file.generation,
+                        attempts: 0,
+                        ..change
+                    };
+                    index_changes::insert(tx, tenant, &tidy).await
+                })
+            })
+            .await?;
+    }
+    Ok(())
 }
 
 /// Queues the removal of a file from the indexes, in the caller's transaction.
@@ -319,6 +438,7 @@ pub(crate) async fn forget_file(
         knowledge_base_id: base,
         file_id: file,
         generation: 0,
+        embedding_model_id: None,
         attempts: 0,
         created_at: app.now(),
     };

@@ -6,6 +6,7 @@
 //! meanwhile, changes nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parlance_domain::kind::{FileId, KnowledgeBaseId};
@@ -29,6 +30,8 @@ pub const KIND: &str = "ingest";
 const EVENT_QUEUE: usize = 4;
 /// Passages that are embedded with one request.
 const EMBEDDING_BATCH: i64 = 64;
+/// Passages that are removed with one write: others wait for no more than that.
+pub(crate) const DELETED_AT_ONCE: u64 = 2_000;
 
 /// Arguments of the job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,15 +103,22 @@ pub async fn run(app: &App, tenant: Tenant, job: &Job) -> Result<(), Stop> {
     hand_over(app, tenant, job, work, model.map(|model| model.entry.id)).await
 }
 
-/// Marks the file of a job as failed.
+/// Marks the file of a job as failed, if this worker still holds the job.
 pub async fn fail(app: &App, tenant: Tenant, job: &Job, reason: String) -> Result<()> {
     let work: Option<Ingest> = serde_json::from_str(&job.payload).ok();
     let (job, now) = (job.clone(), app.now());
+    if let Some(work) = work
+        && !forget_passages(app, tenant, &job, work).await?
+    {
+        return Ok(());
+    }
     app.db
         .write(tenant, move |tx| {
             Box::pin(async move {
+                if !jobs::is_held(tx, tenant, &job).await? {
+                    return Ok(());
+                }
                 if let Some(work) = work {
-                    passages::delete_generation(tx, tenant, work.file, work.generation).await?;
                     files::fail(tx, tenant, work.file, work.generation, &reason, now).await?;
                 }
                 jobs::finish(tx, tenant, &job).await.map(drop)
@@ -117,31 +127,52 @@ pub async fn fail(app: &App, tenant: Tenant, job: &Job, reason: String) -> Resul
         .await
 }
 
-/// Notes on the file why it waits and until when.
+/// Removes the passages of the job's generation, in slices. `false` when the job is lost.
+async fn forget_passages(app: &App, tenant: Tenant, job: &Job, work: Ingest) -> Result<bool> {
+    loop {
+        let removed = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&removed);
+        let held = write_held(app, tenant, job, move |tx| {
+            Box::pin(async move {
+                let count =
+                    passages::delete_generation(tx, tenant, work.file, work.generation, DELETED_AT_ONCE).await?;
+                counted.store(count, Ordering::Relaxed);
+                Ok(true)
+            })
+        })
+        .await?;
+        if !held || removed.load(Ordering::Relaxed) < DELETED_AT_ONCE {
+            return Ok(held);
+        }
+    }
+}
+
+/// Notes on the file why it waits and until when, if this worker still holds the job.
 pub async fn wait(app: &App, tenant: Tenant, job: &Job, reason: &str, delay: Duration) -> Result<()> {
     let Ok(work) = serde_json::from_str::<Ingest>(&job.payload) else { return Ok(()) };
     let seconds = delay.as_secs();
     let text = format!("{reason} The next attempt is in about {seconds} s.");
     let now = app.now();
-    app.db
-        .write(tenant, move |tx| {
-            Box::pin(async move { files::wait(tx, tenant, work.file, work.generation, &text, now).await.map(drop) })
-        })
-        .await
+    write_held(app, tenant, job, move |tx| {
+        Box::pin(async move { files::wait(tx, tenant, work.file, work.generation, &text, now).await })
+    })
+    .await
+    .map(drop)
 }
 
 async fn parse(app: &App, tenant: Tenant, job: &Job, work: Ingest, file: &File) -> Result<(), Stop> {
     let now = app.now();
     let (file_id, generation) = (work.file, work.generation);
-    let wanted = write_held(app, tenant, job, move |tx| {
-        Box::pin(async move {
-            // What an attempt that died has left of this generation.
-            passages::delete_generation(tx, tenant, file_id, generation).await?;
-            let progress = Progress { stage: "parsing", done: 0, total: 0 };
-            files::progress(tx, tenant, file_id, generation, progress, now).await
+    // What an attempt that died has left of this generation.
+    let held = forget_passages(app, tenant, job, work).await?;
+    let wanted = held
+        && write_held(app, tenant, job, move |tx| {
+            Box::pin(async move {
+                let progress = Progress { stage: "parsing", done: 0, total: 0 };
+                files::progress(tx, tenant, file_id, generation, progress, now).await
+            })
         })
-    })
-    .await?;
+        .await?;
     if !wanted {
         return Err(Stop::Obsolete);
     }
@@ -249,6 +280,7 @@ async fn embed(app: &App, tenant: Tenant, job: &Job, work: Ingest, embedding: &E
             tracing::warn!(%error, file = %work.file, "the embedding model failed");
             Stop::Retry("The embedding model did not answer as expected.".to_owned())
         })?;
+        check_lengths(texts.len(), &vectors, embedding.model.dimensions())?;
         let rows: Vec<_> = texts
             .iter()
             .zip(vectors)
@@ -258,6 +290,21 @@ async fn embed(app: &App, tenant: Tenant, job: &Job, work: Ingest, embedding: &E
             Box::pin(async move { passages::set_vectors(tx, tenant, &rows).await.map(|()| true) })
         })
         .await?;
+    }
+}
+
+/// The vectors of a base are compared with each other, so they have one length.
+fn check_lengths(texts: usize, vectors: &[Vec<f32>], dimensions: Option<usize>) -> Result<(), Stop> {
+    if vectors.len() != texts {
+        return Err(Stop::Retry("The embedding model did not answer as expected.".to_owned()));
+    }
+    let Some(expected) = dimensions.or_else(|| vectors.first().map(Vec::len)) else { return Ok(()) };
+    match vectors.iter().map(Vec::len).find(|length| *length != expected || expected == 0) {
+        None => Ok(()),
+        Some(length) => Err(Stop::Fail(format!(
+            "The embedding model gave a vector of {length} numbers where {expected} belong; check the model's \
+             dimensions, then reparse the file."
+        ))),
     }
 }
 
@@ -277,6 +324,7 @@ async fn hand_over(
         knowledge_base_id: work.knowledge_base,
         file_id: work.file,
         generation: work.generation,
+        embedding_model_id: model,
         attempts: 0,
         created_at: now,
     };
@@ -287,7 +335,6 @@ async fn hand_over(
             if !files::progress(tx, tenant, work.file, work.generation, progress, now).await? {
                 return Ok(false);
             }
-            files::set_embedding_model(tx, tenant, work.file, work.generation, model).await?;
             index_changes::insert(tx, tenant, &change).await?;
             jobs::finish(tx, tenant, &finished).await
         })
@@ -313,4 +360,24 @@ where
             })
         })
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_of_different_lengths_fail_their_file_only() {
+        let vector = |length| vec![0.5; length];
+        assert!(check_lengths(2, &[vector(3), vector(3)], None).is_ok());
+        assert!(check_lengths(2, &[vector(3), vector(3)], Some(3)).is_ok());
+        assert!(check_lengths(0, &[], None).is_ok());
+        for (vectors, dimensions) in
+            [(vec![vector(3), vector(4)], None), (vec![vector(3)], Some(4)), (vec![vector(0)], None)]
+        {
+            let checked = check_lengths(vectors.len(), &vectors, dimensions);
+            assert!(matches!(checked, Err(Stop::Fail(reason)) if reason.contains("numbers")));
+        }
+        assert!(matches!(check_lengths(2, &[vector(3)], None), Err(Stop::Retry(_))));
+    }
 }

@@ -10,6 +10,8 @@ pub mod answer_faults;
 mod app;
 pub mod attachments;
 pub mod authenticate;
+#[cfg(test)]
+mod background_tests;
 pub mod chatbots;
 pub mod citations;
 pub mod conversation_turn;
@@ -17,6 +19,7 @@ pub mod files;
 pub mod first_start;
 pub mod indexer;
 pub mod ingest;
+mod interrupted;
 pub mod knowledge_bases;
 pub mod links;
 pub mod live_answer;

@@ -5,6 +5,7 @@
 //! and an HMAC over it. The field names are those of an S3 form, six of them, because clients send
 //! back exactly these.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use base64::Engine;
@@ -24,6 +25,14 @@ use crate::App;
 const MAX_FILENAME: usize = 255;
 /// Uploads that nothing refers to are removed after this.
 const ABANDONED_AFTER: Duration = Duration::from_hours(24);
+
+/// What is wrong with a value that names no finished upload.
+pub(crate) const UNKNOWN: &str = "No such upload: use the key of a finished upload, or one of our own file links.";
+
+/// The answer to a field that names no finished upload.
+pub(crate) fn unknown(field: impl Into<String>) -> Error {
+    Error::field(field, UNKNOWN)
+}
 
 /// What a client wants to upload.
 #[derive(Clone, Debug)]
@@ -157,7 +166,18 @@ impl Receiving {
         };
         self.incoming.publish(&app.blobs, &self.policy.key).await?;
         let row = upload.clone();
-        app.db.write(tenant, move |tx| Box::pin(async move { uploads::insert(tx, tenant, &row).await })).await?;
+        let noted =
+            app.db.write(tenant, move |tx| Box::pin(async move { uploads::insert(tx, tenant, &row).await })).await;
+        if let Err(error) = noted {
+            // Only bytes that nothing knows are removed: the commit may have reached the disk and only
+            // the word of it been lost.
+            if let Ok(mut tx) = app.db.read(Scope::System).await
+                && let Ok([]) = uploads::known(&mut tx, std::slice::from_ref(&upload.blob_key)).await.as_deref()
+            {
+                drop(app.blobs.remove(&upload.blob_key).await);
+            }
+            return Err(error);
+        }
         Ok(upload)
     }
 
@@ -200,6 +220,45 @@ pub async fn sweep(app: &App) -> Result<usize> {
         }
     }
     Ok(removed)
+}
+
+/// Removes old bytes that the database knows nothing of: what a crash between the disk and the
+/// database left. Gives how many.
+pub async fn sweep_unknown_bytes(app: &App) -> Result<usize> {
+    if !folder_belongs_to_database(app).await? {
+        return Ok(0);
+    }
+    let mut removed = 0;
+    let mut slices = app.blobs.stored_before(app.now().minus(ABANDONED_AFTER));
+    while let Some(keys) = slices.recv().await {
+        let known: HashSet<String> = {
+            let mut tx = app.db.read(Scope::System).await?;
+            uploads::known(&mut tx, &keys).await?.into_iter().collect()
+        };
+        for key in keys.iter().filter(|key| !known.contains(*key)) {
+            app.blobs.remove(key).await?;
+            removed += 1;
+        }
+        if app.stopping.is_cancelled() {
+            break;
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether some bytes of this database are in the folder. When not, the server may have been started
+/// with the wrong database, and everything in the folder would look as if nothing knew of it.
+async fn folder_belongs_to_database(app: &App) -> Result<bool> {
+    let keys = {
+        let mut tx = app.db.read(Scope::System).await?;
+        uploads::some_used(&mut tx, 20).await?
+    };
+    for key in keys {
+        if app.blobs.open_file(&key).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A storage key: the product's own id, with only the extension taken from the name.

@@ -1,10 +1,15 @@
 //! Bytes of uploads and files, in a folder. Keys are made by the product, never taken from a name.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use parlance_domain::{Error, Result};
+use parlance_domain::{Error, Result, Timestamp};
 use tokio::fs;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+
+/// Keys that are listed at once.
+const SLICE: usize = 500;
 
 /// A folder of blobs. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -12,30 +17,14 @@ pub struct Blobs {
     root: PathBuf,
 }
 
-/// Bytes being written; nothing is visible under the key before [`Incoming::publish`]. Dropping them,
-/// as a request does whose client went away, removes them.
+/// Bytes being written; nothing is visible under the key before [`Incoming::publish`].
 #[derive(Debug)]
 pub struct Incoming {
     file: fs::File,
-    temporary: Temporary,
+    temporary: PathBuf,
     written: u64,
-}
-
-/// A file that is removed unless it was moved or removed before.
-#[derive(Debug)]
-struct Temporary {
-    path: PathBuf,
-    is_gone: bool,
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if !self.is_gone
-            && let Err(error) = std::fs::remove_file(&self.path)
-        {
-            tracing::warn!(%error, "a temporary upload could not be removed");
-        }
-    }
+    /// Whether the temporary file is still there.
+    is_pending: bool,
 }
 
 impl Blobs {
@@ -68,9 +57,9 @@ impl Blobs {
 
     /// Starts writing. `unique` names the temporary file.
     pub async fn incoming(&self, unique: &str) -> Result<Incoming> {
-        let path = self.incoming_folder().join(unique);
-        let file = fs::File::create_new(&path).await.map_err(|error| failure("starting an upload", error))?;
-        Ok(Incoming { file, temporary: Temporary { path, is_gone: false }, written: 0 })
+        let temporary = self.incoming_folder().join(unique);
+        let file = fs::File::create_new(&temporary).await.map_err(|error| failure("starting an upload", error))?;
+        Ok(Incoming { file, temporary, written: 0, is_pending: true })
     }
 
     /// Opens the bytes of a key. `None` when there are none.
@@ -90,6 +79,23 @@ impl Blobs {
         let mut bytes = Vec::new();
         file.take(limit).read_to_end(&mut bytes).await.map_err(|error| failure("reading a stored file", error))?;
         Ok(Some(bytes))
+    }
+
+    /// Keys of bytes that were stored before `before`, in slices, while a blocking task looks for them.
+    pub fn stored_before(&self, before: Timestamp) -> mpsc::Receiver<Vec<String>> {
+        let (sender, slices) = mpsc::channel(1);
+        let root = self.root.join("files");
+        let before = UNIX_EPOCH + Duration::from_millis(u64::try_from(before.millis()).unwrap_or_default());
+        tokio::task::spawn_blocking(move || {
+            let mut slice = Vec::new();
+            let walked = if root.is_dir() { walk(&root, &root, before, &mut slice, &sender) } else { Ok(()) };
+            if let Err(error) = walked {
+                tracing::warn!(%error, "the stored files could not all be listed");
+            }
+            // The last slice; nobody may be listening.
+            drop(sender.blocking_send(slice));
+        });
+        slices
     }
 
     /// Removes the bytes of a key; none is fine.
@@ -116,6 +122,9 @@ impl Incoming {
     }
 
     /// Puts the bytes under their key: flushed to disk, file and folder, before this returns.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when there are bytes under the key, which stay as they are.
     pub async fn publish(mut self, blobs: &Blobs, key: &str) -> Result<()> {
         let target = blobs.path(key).ok_or_else(|| Error::bug(format!("{key:?} is no blob key")))?;
         let folder = target.parent().map(Path::to_owned).ok_or_else(|| Error::bug("a blob key without folder"))?;
@@ -123,8 +132,14 @@ impl Incoming {
         self.file.flush().await.map_err(storing)?;
         self.file.sync_all().await.map_err(storing)?;
         fs::create_dir_all(&folder).await.map_err(storing)?;
-        fs::rename(&self.temporary.path, &target).await.map_err(storing)?;
-        self.temporary.is_gone = true;
+        // A link, because a rename would replace what is there.
+        fs::hard_link(&self.temporary, &target).await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                Error::Conflict("this upload form was used already; ask for a new one".to_owned())
+            }
+            _ => storing(error),
+        })?;
+        self.remove_temporary().await;
         for parent in folder.ancestors().take_while(|parent| parent.starts_with(&blobs.root)) {
             fs::File::open(parent).await.map_err(storing)?.sync_all().await.map_err(storing)?;
         }
@@ -133,12 +148,65 @@ impl Incoming {
 
     /// Throws the bytes away.
     pub async fn discard(mut self) {
-        drop(self.file);
-        self.temporary.is_gone = true;
-        if let Err(error) = fs::remove_file(&self.temporary.path).await {
+        self.remove_temporary().await;
+    }
+
+    async fn remove_temporary(&mut self) {
+        self.is_pending = false;
+        if let Err(error) = fs::remove_file(&self.temporary).await {
             tracing::warn!(%error, "a temporary upload could not be removed");
         }
     }
+}
+
+impl Drop for Incoming {
+    /// A request that ended early leaves nothing behind.
+    fn drop(&mut self) {
+        if !self.is_pending {
+            return;
+        }
+        // Gone in a moment, but not free for a large file; outside of a runtime nobody is kept waiting.
+        let temporary = std::mem::take(&mut self.temporary);
+        let remove = move || {
+            if let Err(error) = std::fs::remove_file(&temporary) {
+                tracing::warn!(%error, "a temporary upload could not be removed");
+            }
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_outside) => remove(),
+        }
+    }
+}
+
+/// Sends the keys of old files below `folder` in slices. Ends early when nobody listens any more.
+fn walk(
+    root: &Path,
+    folder: &Path,
+    before: SystemTime,
+    slice: &mut Vec<String>,
+    slices: &mpsc::Sender<Vec<String>>,
+) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            walk(root, &entry.path(), before, slice, slices)?;
+            continue;
+        }
+        let path = entry.path();
+        let key = path.strip_prefix(root).ok().and_then(Path::to_str);
+        if let Some(key) = key
+            && metadata.is_file()
+            && metadata.modified()? < before
+        {
+            slice.push(key.to_owned());
+        }
+        if slice.len() == SLICE && slices.blocking_send(std::mem::take(slice)).is_err() {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        }
+    }
+    Ok(())
 }
 
 fn failure(doing: &str, error: std::io::Error) -> Error {
@@ -183,20 +251,57 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn forgotten_bytes_leave_nothing_behind() {
+    async fn bytes_that_are_there_are_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(folder.path()).await.unwrap();
-        blobs.incoming("one").await.unwrap().write(b"x").await.unwrap();
-        assert_eq!(std::fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);
+        for (name, bytes) in [("one", b"first"), ("two", b"later")] {
+            let mut incoming = blobs.incoming(name).await.unwrap();
+            incoming.write(bytes).await.unwrap();
+            let published = incoming.publish(&blobs, "media/a.txt").await;
+            assert_eq!(published.is_ok(), name == "one");
+            assert!(name == "one" || matches!(published, Err(Error::Conflict(_))));
+        }
+        assert_eq!(blobs.read("media/a.txt", 100).await.unwrap().unwrap(), b"first");
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_is_dropped_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).await.unwrap();
+        let incoming = blobs.incoming("one").await.unwrap();
+        let temporary = incoming.temporary.clone();
+        assert!(temporary.exists());
+        std::thread::spawn(move || drop(incoming)).join().unwrap();
+        assert!(!temporary.exists());
+    }
+
+    #[tokio::test]
+    async fn old_bytes_are_listed_by_their_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).await.unwrap();
+        assert!(blobs.stored_before(Timestamp::from_millis(i64::MAX / 2)).recv().await.unwrap().is_empty());
+        for number in 0..SLICE + 2 {
+            let incoming = blobs.incoming("one").await.unwrap();
+            incoming.publish(&blobs, &format!("media/{}/{number}.txt", number % 3)).await.unwrap();
+        }
+        let mut keys = Vec::new();
+        let mut slices = blobs.stored_before(Timestamp::from_millis(i64::MAX / 2));
+        while let Some(slice) = slices.recv().await {
+            assert!(slice.len() <= SLICE);
+            keys.extend(slice);
+        }
+        assert_eq!(keys.len(), SLICE + 2);
+        assert!(keys.contains(&"media/1/1.txt".to_owned()));
+        assert!(blobs.stored_before(Timestamp::from_millis(1)).recv().await.unwrap().is_empty());
     }
 
     #[tokio::test]
     async fn a_restart_clears_what_was_half_written() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(folder.path()).await.unwrap();
-        // As a process does that is killed.
         let mut half = blobs.incoming("half").await.unwrap();
         half.write(b"x").await.unwrap();
+        // A process that is killed drops nothing.
         std::mem::forget(half);
         Blobs::open(folder.path()).await.unwrap();
         assert_eq!(std::fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);

@@ -38,7 +38,7 @@ pub struct File {
     pub failure: Option<String>,
     /// The parser asked for.
     pub parser_id: ParserId,
-    /// The model of the vectors of the newest generation; `None` without vectors.
+    /// The model of the vectors of the searchable generation; `None` without vectors.
     pub embedding_model_id: Option<ModelId>,
     /// The generation of passages that is searchable; 0 before the first.
     pub generation: i64,
@@ -104,6 +104,9 @@ pub async fn list(
              AND ($3 IS NULL OR filename_folded LIKE '%' || $3 || '%' ESCAPE '\\') \
              AND ($4 IS NULL OR status = $4) AND ($5 IS NULL OR file_type = $5)"
         };
+    }
+    if crate::page::is_beyond_any_name(filter.filename_folded.as_deref()) {
+        return Ok(Listing { rows: Vec::new(), total: 0 });
     }
     let name = filter.filename_folded.as_deref().map(crate::page::escape_like);
     let total: i64 = on_tx!(tx, db => sqlx::query_scalar(concat!("SELECT count(*)", matching!()))
@@ -231,25 +234,6 @@ pub async fn progress(
     .map(|changed| changed > 0)
 }
 
-/// Notes which model makes the vectors of a generation. False as in [`progress`].
-pub async fn set_embedding_model(
-    tx: &mut Tx,
-    tenant: Tenant,
-    id: FileId,
-    generation: i64,
-    model: Option<ModelId>,
-) -> Result<bool> {
-    execute!(
-        tx,
-        sqlx::query("UPDATE files SET embedding_model_id = $4 WHERE org_id = $1 AND id = $2 AND next_generation = $3")
-            .bind(tenant.organisation())
-            .bind(id)
-            .bind(generation)
-            .bind(model)
-    )
-    .map(|changed| changed > 0)
-}
-
 /// Notes that a generation waits, and why, for the next attempt. False as in [`progress`].
 pub async fn wait(
     tx: &mut Tx,
@@ -298,13 +282,19 @@ pub async fn fail(
 }
 
 /// Makes a generation the searchable one, in one step. False when the file is gone or a newer
-/// generation was asked for meanwhile.
-pub async fn publish(tx: &mut Tx, tenant: Tenant, id: FileId, generation: i64, now: Timestamp) -> Result<bool> {
+/// generation was asked for meanwhile. `embedding_model` is the one that made its vectors.
+pub async fn publish(
+    tx: &mut Tx,
+    tenant: Tenant,
+    id: FileId,
+    (generation, embedding_model): (i64, Option<ModelId>),
+    now: Timestamp,
+) -> Result<bool> {
     execute!(
         tx,
         sqlx::query(
             "UPDATE files SET status = 'done', stage = '', failure = NULL, generation = $3, updated_at = $4, \
-         passages_count = (SELECT count(*) FROM passages \
+         embedding_model_id = $5, passages_count = (SELECT count(*) FROM passages \
                            WHERE org_id = $1 AND file_id = $2 AND generation = $3), \
          characters = (SELECT CAST(coalesce(sum(characters), 0) AS BIGINT) FROM passages \
                        WHERE org_id = $1 AND file_id = $2 AND generation = $3) \
@@ -314,6 +304,7 @@ pub async fn publish(tx: &mut Tx, tenant: Tenant, id: FileId, generation: i64, n
         .bind(id)
         .bind(generation)
         .bind(now)
+        .bind(embedding_model)
     )
     .map(|changed| changed > 0)
 }
@@ -333,10 +324,26 @@ pub async fn blobs_of_base(tx: &mut Tx, tenant: Tenant, base: KnowledgeBaseId) -
     .map_err(fault)
 }
 
+/// A file whose passages can be found.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct Searchable {
+    /// Whose it is.
+    #[sqlx(rename = "org_id")]
+    pub organisation: OrganisationId,
+    /// The base it belongs to.
+    pub knowledge_base_id: KnowledgeBaseId,
+    /// The file.
+    pub id: FileId,
+    /// The generation that can be found.
+    pub generation: i64,
+    /// The model of its vectors; `None` without vectors.
+    pub embedding_model_id: Option<ModelId>,
+}
+
 /// Searchable files of all organisations, to rebuild the index from.
-pub async fn searchable(tx: &mut Tx) -> Result<Vec<(OrganisationId, KnowledgeBaseId, FileId, i64)>> {
+pub async fn searchable(tx: &mut Tx) -> Result<Vec<Searchable>> {
     on_tx!(tx, db => sqlx::query_as(
-        "SELECT org_id, knowledge_base_id, id, generation FROM files WHERE generation > 0 ORDER BY id")
-        .fetch_all(db).await)
+        "SELECT org_id, knowledge_base_id, id, generation, embedding_model_id FROM files WHERE generation > 0 \
+         ORDER BY id").fetch_all(db).await)
     .map_err(fault)
 }

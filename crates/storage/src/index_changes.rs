@@ -2,7 +2,7 @@
 //! tell of and removed when the index has committed them, so a crash at any point repeats at most a
 //! batch that changes nothing.
 
-use parlance_domain::kind::{FileId, JobId, KnowledgeBaseId, OrganisationId};
+use parlance_domain::kind::{FileId, JobId, KnowledgeBaseId, ModelId, OrganisationId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
 use crate::tx::{Tx, execute, fault, on_tx};
@@ -23,6 +23,8 @@ pub struct IndexChange {
     pub file_id: FileId,
     /// The generation of its passages to add ([`PUT`]).
     pub generation: i64,
+    /// The model that made the vectors of that generation; `None` without vectors.
+    pub embedding_model_id: Option<ModelId>,
     /// How often it could not be carried over.
     pub attempts: i64,
     /// When it happened.
@@ -38,24 +40,29 @@ pub const REMOVE: &str = "remove";
 
 /// Notes a change.
 pub async fn insert(tx: &mut Tx, tenant: Tenant, change: &IndexChange) -> Result<()> {
-    execute!(tx, sqlx::query(
-        "INSERT INTO index_changes (id, org_id, kind, knowledge_base_id, file_id, generation, attempts, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
+    execute!(
+        tx,
+        sqlx::query(
+            "INSERT INTO index_changes (id, org_id, kind, knowledge_base_id, file_id, generation, \
+         embedding_model_id, attempts, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+        )
         .bind(change.id)
         .bind(tenant.organisation())
         .bind(&change.kind)
         .bind(change.knowledge_base_id)
         .bind(change.file_id)
         .bind(change.generation)
+        .bind(change.embedding_model_id)
         .bind(change.attempts)
-        .bind(change.created_at))
+        .bind(change.created_at)
+    )
     .map(drop)
 }
 
 /// The oldest changes of all organisations.
 pub async fn pending(tx: &mut Tx, limit: i64) -> Result<Vec<IndexChange>> {
     on_tx!(tx, db => sqlx::query_as(
-        "SELECT id, org_id, kind, knowledge_base_id, file_id, generation, attempts, created_at \
+        "SELECT id, org_id, kind, knowledge_base_id, file_id, generation, embedding_model_id, attempts, created_at \
          FROM index_changes ORDER BY id LIMIT $1")
         .bind(limit).fetch_all(db).await)
     .map_err(fault)
@@ -64,6 +71,18 @@ pub async fn pending(tx: &mut Tx, limit: i64) -> Result<Vec<IndexChange>> {
 /// Removes a change that the index has committed.
 pub async fn delete(tx: &mut Tx, id: JobId) -> Result<()> {
     execute!(tx, sqlx::query("DELETE FROM index_changes WHERE id = $1").bind(id)).map(drop)
+}
+
+/// Removes the additions of generations that are published already: what an earlier rebuild of the
+/// index has queued and not finished.
+pub async fn delete_repeated(tx: &mut Tx) -> Result<u64> {
+    execute!(
+        tx,
+        sqlx::query(
+            "DELETE FROM index_changes WHERE kind = 'put' AND generation = \
+             (SELECT f.generation FROM files AS f WHERE f.id = index_changes.file_id)"
+        )
+    )
 }
 
 /// Counts a failed attempt.

@@ -62,16 +62,22 @@ pub async fn enqueue(tx: &mut Tx, tenant: Tenant, job: &NewJob<'_>, now: Timesta
 }
 
 /// Claims the next due job. Organisations take turns: the one with the fewest jobs running goes
-/// first, so that one tenant's thousand files do not keep the others waiting.
+/// first, so that one tenant's thousand files do not keep the others waiting. The organisation is
+/// chosen before the job, so that the time this takes does not grow with the jobs that wait.
 pub async fn claim(tx: &mut Tx, now: Timestamp, leased_until: Timestamp) -> Result<Option<Job>> {
     macro_rules! claim {
         ($lock:literal) => {
             concat!(
                 "UPDATE jobs SET generation = generation + 1, attempts = attempts + 1, leased_until = $2 \
-                 WHERE id = (SELECT j.id FROM jobs AS j WHERE j.run_at <= $1 \
-                 AND (j.leased_until IS NULL OR j.leased_until <= $1) \
-                 ORDER BY (SELECT count(*) FROM jobs AS r WHERE r.org_id = j.org_id AND r.leased_until > $1), \
-                 j.run_at, j.id LIMIT 1",
+                 WHERE id = (SELECT j.id FROM jobs AS j WHERE j.org_id = \
+                 (SELECT o.org_id FROM (SELECT org_id, (SELECT w.run_at FROM jobs AS w \
+                 WHERE w.org_id = organisations.org_id AND w.run_at <= $1 \
+                 AND (w.leased_until IS NULL OR w.leased_until <= $1) ORDER BY w.run_at, w.id LIMIT 1) AS due \
+                 FROM organisations) AS o WHERE o.due IS NOT NULL \
+                 ORDER BY (SELECT count(*) FROM jobs AS r WHERE r.org_id = o.org_id AND r.leased_until > $1), \
+                 o.due, o.org_id LIMIT 1) \
+                 AND j.run_at <= $1 AND (j.leased_until IS NULL OR j.leased_until <= $1) \
+                 ORDER BY j.run_at, j.id LIMIT 1",
                 $lock,
                 ") RETURNING id, org_id, kind, payload, attempts, generation"
             )
@@ -97,12 +103,23 @@ pub async fn heartbeat(tx: &mut Tx, tenant: Tenant, job: &Job, leased_until: Tim
     .map(|changed| changed > 0)
 }
 
-/// Whether the worker still holds the job. Asked inside the transaction of each effect.
+/// Whether the worker still holds the job. Asked first inside the transaction of each effect: it
+/// keeps the job from changing hands before that transaction ends.
 pub async fn is_held(tx: &mut Tx, tenant: Tenant, job: &Job) -> Result<bool> {
-    on_tx!(tx, db => sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM jobs WHERE org_id = $1 AND id = $2 AND generation = $3)")
-        .bind(tenant.organisation()).bind(job.id).bind(job.generation).fetch_one(db).await)
-    .map_err(fault)
+    macro_rules! held {
+        ($lock:literal) => {
+            concat!("SELECT id FROM jobs WHERE org_id = $1 AND id = $2 AND generation = $3", $lock)
+        };
+    }
+    let sql = match &tx.engine {
+        // SQLite has one writer, so nothing changes while it writes.
+        Engine::Sqlite(_) => held!(""),
+        Engine::PostgresRead(_) | Engine::PostgresWrite(_) => held!(" FOR UPDATE"),
+    };
+    let held: Option<JobId> = on_tx!(tx, db => sqlx::query_scalar(sql)
+        .bind(tenant.organisation()).bind(job.id).bind(job.generation).fetch_optional(db).await)
+    .map_err(fault)?;
+    Ok(held.is_some())
 }
 
 /// Removes a finished job. False when the lease is lost, and then the caller's transaction must fail.
@@ -134,6 +151,22 @@ pub async fn retry(tx: &mut Tx, tenant: Tenant, job: &Job, error: &str, run_at: 
     .map(|changed| changed > 0)
 }
 
+/// Puts a job back whose worker was told to stop: to run again at once, without having used up an
+/// attempt. False when the lease is lost.
+pub async fn give_back(tx: &mut Tx, tenant: Tenant, job: &Job) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query(
+            "UPDATE jobs SET leased_until = NULL, attempts = attempts - 1 \
+         WHERE org_id = $1 AND id = $2 AND generation = $3 AND attempts > 0"
+        )
+        .bind(tenant.organisation())
+        .bind(job.id)
+        .bind(job.generation)
+    )
+    .map(|changed| changed > 0)
+}
+
 /// Removes a job whoever holds it, because what it works on is gone.
 pub async fn remove(tx: &mut Tx, tenant: Tenant, unique_key: &str) -> Result<()> {
     execute!(
@@ -156,7 +189,9 @@ pub async fn release_all(tx: &mut Tx) -> Result<u64> {
 
 /// When the next job is due or the next lease ends. `None` without jobs.
 pub async fn next_due(tx: &mut Tx) -> Result<Option<Timestamp>> {
-    on_tx!(tx, db => sqlx::query_scalar("SELECT min(coalesce(leased_until, run_at)) FROM jobs")
+    on_tx!(tx, db => sqlx::query_scalar(
+        "SELECT min(due) FROM (SELECT min(leased_until) AS due FROM jobs WHERE leased_until IS NOT NULL UNION ALL \
+         SELECT * FROM (SELECT run_at AS due FROM jobs WHERE leased_until IS NULL ORDER BY run_at, id LIMIT 1) AS w) AS d")
         .fetch_one(db).await)
     .map_err(fault)
 }

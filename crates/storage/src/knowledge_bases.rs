@@ -72,6 +72,9 @@ pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> R
              AND ($3 IS NULL OR embedding_model_id = $3) AND ($4 IS NULL OR reranker_model_id = $4)"
         };
     }
+    if crate::page::is_beyond_any_name(filter.name_folded.as_deref()) {
+        return Ok(Listing { rows: Vec::new(), total: 0 });
+    }
     let name = filter.name_folded.as_deref().map(crate::page::escape_like);
     let total: i64 = on_tx!(tx, db => sqlx::query_scalar(concat!("SELECT count(*)", matching!()))
         .bind(tenant.organisation()).bind(&name).bind(filter.embedding_model).bind(filter.reranker_model)

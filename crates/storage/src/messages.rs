@@ -1,6 +1,6 @@
 //! Messages of conversations, from people and assistants.
 
-use parlance_domain::kind::{ContactId, ConversationId, MessageId, OrganisationId};
+use parlance_domain::kind::{ChatbotId, ContactId, ConversationId, MessageId, OrganisationId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
 use crate::tx::{Tx, execute, fault, on_tx};
@@ -153,4 +153,36 @@ pub async fn interrupt(tx: &mut Tx, tenant: Tenant, id: MessageId, now: Timestam
         .bind(now)
     )
     .map(|changed| changed > 0)
+}
+
+/// What is known of an unfinished answer.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct Unfinished {
+    /// The conversation it is part of.
+    pub conversation_id: ConversationId,
+    /// The assistant of the conversation's inbox; `None` when it was removed.
+    pub chatbot_id: Option<ChatbotId>,
+    /// Who asked.
+    pub contact_name: String,
+    /// The contact's message before it; `None` when there is none.
+    pub question: Option<String>,
+    /// The text saved so far.
+    pub content: String,
+    /// When it was begun.
+    pub created_at: Timestamp,
+    /// When its text was last saved.
+    pub updated_at: Timestamp,
+}
+
+/// What is known of an answer that is still being made. `None` when it ended or is not one.
+pub async fn unfinished(tx: &mut Tx, tenant: Tenant, id: MessageId) -> Result<Option<Unfinished>> {
+    on_tx!(tx, db => sqlx::query_as(
+        "SELECT m.conversation_id, i.chatbot_id, k.name AS contact_name, m.content, m.created_at, m.updated_at, \
+         (SELECT q.content FROM messages AS q WHERE q.org_id = $1 AND q.conversation_id = m.conversation_id \
+          AND q.type = 'incoming' AND q.created_at <= m.created_at ORDER BY q.created_at DESC, q.id DESC LIMIT 1) \
+         AS question FROM messages AS m JOIN conversations AS c ON c.id = m.conversation_id \
+         JOIN inboxes AS i ON i.id = c.inbox_id JOIN contacts AS k ON k.id = c.contact_id \
+         WHERE m.org_id = $1 AND m.id = $2 AND m.state = 'generating'")
+        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+    .map_err(fault)
 }

@@ -42,3 +42,12 @@ pub(crate) fn count(rows: i64) -> u64 {
 pub(crate) fn escape_like(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
+
+/// Characters of the longest folded name: 255, each of which folds to 18 at most.
+const LONGEST_FOLDED_NAME: usize = 255 * 18;
+
+/// Whether a folded filter is longer than any name, so that nothing contains it. SQLite refuses
+/// patterns of more than 50,000 bytes instead of finding nothing.
+pub(crate) fn is_beyond_any_name(filter: Option<&str>) -> bool {
+    filter.is_some_and(|filter| filter.chars().count() > LONGEST_FOLDED_NAME)
+}

@@ -118,28 +118,35 @@ pub async fn insert(
     Ok(())
 }
 
-/// Removes the passages of every generation but `keep`.
-pub async fn delete_others(tx: &mut Tx, tenant: Tenant, file: FileId, keep: i64) -> Result<()> {
+/// Removes at most `limit` passages of generations before `generation`; later ones may be in the
+/// making. Gives how many were removed: fewer than `limit` means that none is left.
+pub async fn delete_older(tx: &mut Tx, tenant: Tenant, file: FileId, generation: i64, limit: u64) -> Result<u64> {
     execute!(
         tx,
-        sqlx::query("DELETE FROM passages WHERE org_id = $1 AND file_id = $2 AND generation <> $3")
-            .bind(tenant.organisation())
-            .bind(file)
-            .bind(keep)
+        sqlx::query(
+            "DELETE FROM passages WHERE org_id = $1 AND id IN (SELECT id FROM passages \
+             WHERE org_id = $1 AND file_id = $2 AND generation < $3 LIMIT $4)"
+        )
+        .bind(tenant.organisation())
+        .bind(file)
+        .bind(generation)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     )
-    .map(drop)
 }
 
-/// Removes the passages of one generation.
-pub async fn delete_generation(tx: &mut Tx, tenant: Tenant, file: FileId, generation: i64) -> Result<()> {
+/// Removes at most `limit` passages of one generation. Gives how many, as [`delete_older`].
+pub async fn delete_generation(tx: &mut Tx, tenant: Tenant, file: FileId, generation: i64, limit: u64) -> Result<u64> {
     execute!(
         tx,
-        sqlx::query("DELETE FROM passages WHERE org_id = $1 AND file_id = $2 AND generation = $3")
-            .bind(tenant.organisation())
-            .bind(file)
-            .bind(generation)
+        sqlx::query(
+            "DELETE FROM passages WHERE org_id = $1 AND id IN (SELECT id FROM passages \
+             WHERE org_id = $1 AND file_id = $2 AND generation = $3 LIMIT $4)"
+        )
+        .bind(tenant.organisation())
+        .bind(file)
+        .bind(generation)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     )
-    .map(drop)
 }
 
 /// The searchable ones of these passages, in no particular order. What was deleted, replaced or

@@ -1,7 +1,7 @@
 //! Bytes that were uploaded and wait to be attached to something.
 
 use parlance_domain::kind::{OrganisationId, UploadId};
-use parlance_domain::{Result, Tenant, Timestamp};
+use parlance_domain::{Error, Result, Tenant, Timestamp};
 
 use crate::tx::{Tx, execute, fault, on_tx};
 
@@ -20,13 +20,16 @@ pub struct Upload {
     pub created_at: Timestamp,
 }
 
-/// Notes a finished upload. A second upload to the same key replaces the first.
+/// Notes a finished upload.
+///
+/// # Errors
+/// [`Error::Conflict`] when there is one with its key: what was uploaded once is not replaced.
 pub async fn insert(tx: &mut Tx, tenant: Tenant, upload: &Upload) -> Result<()> {
-    execute!(
+    let inserted = execute!(
         tx,
         sqlx::query(
             "INSERT INTO uploads (id, org_id, blob_key, filename, size, created_at) VALUES ($1, $2, $3, $4, $5, $6) \
-         ON CONFLICT (blob_key) DO UPDATE SET size = excluded.size WHERE uploads.org_id = excluded.org_id"
+         ON CONFLICT (blob_key) DO NOTHING"
         )
         .bind(upload.id)
         .bind(tenant.organisation())
@@ -34,8 +37,11 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, upload: &Upload) -> Result<()> 
         .bind(&upload.filename)
         .bind(upload.size)
         .bind(upload.created_at)
-    )
-    .map(drop)
+    )?;
+    if inserted == 0 {
+        return Err(Error::Conflict("this upload form was used already; ask for a new one".to_owned()));
+    }
+    Ok(())
 }
 
 /// The organisation's upload with this storage key.
@@ -54,8 +60,9 @@ pub async fn by_id(tx: &mut Tx, tenant: Tenant, id: UploadId) -> Result<Option<U
     .map_err(fault)
 }
 
-/// Notes that something refers to the upload, so that it is kept.
-pub async fn mark_used(tx: &mut Tx, tenant: Tenant, blob_key: &str, now: Timestamp) -> Result<()> {
+/// Notes that something refers to the upload, so that it is kept. False when there is no such upload
+/// (any more).
+pub async fn mark_used(tx: &mut Tx, tenant: Tenant, blob_key: &str, now: Timestamp) -> Result<bool> {
     execute!(
         tx,
         sqlx::query("UPDATE uploads SET used_at = coalesce(used_at, $3) WHERE org_id = $1 AND blob_key = $2")
@@ -63,7 +70,7 @@ pub async fn mark_used(tx: &mut Tx, tenant: Tenant, blob_key: &str, now: Timesta
             .bind(blob_key)
             .bind(now)
     )
-    .map(drop)
+    .map(|changed| changed > 0)
 }
 
 /// Lets an upload go once nothing shows its bytes any more; the sweeper removes them soon.
@@ -93,9 +100,37 @@ pub async fn abandoned(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<Vec
 pub async fn delete_abandoned(tx: &mut Tx, tenant: Tenant, blob_key: &str) -> Result<bool> {
     execute!(
         tx,
-        sqlx::query("DELETE FROM uploads WHERE org_id = $1 AND blob_key = $2 AND used_at IS NULL")
-            .bind(tenant.organisation())
-            .bind(blob_key)
+        sqlx::query(
+            "DELETE FROM uploads WHERE org_id = $1 AND blob_key = $2 AND used_at IS NULL \
+             AND NOT EXISTS (SELECT 1 FROM files WHERE blob_key = $2) \
+             AND NOT EXISTS (SELECT 1 FROM attachments WHERE blob_key = $2)",
+        )
+        .bind(tenant.organisation())
+        .bind(blob_key)
     )
     .map(|changed| changed > 0)
+}
+
+/// Those of the keys that an upload, a file or an attachment of any organisation has.
+pub async fn known(tx: &mut Tx, keys: &[String]) -> Result<Vec<String>> {
+    let mut known = Vec::new();
+    for key in keys {
+        let is_known: bool = on_tx!(tx, db => sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM uploads WHERE blob_key = $1) \
+             OR EXISTS (SELECT 1 FROM files WHERE blob_key = $1) \
+             OR EXISTS (SELECT 1 FROM attachments WHERE blob_key = $1)")
+            .bind(key).fetch_one(db).await)
+        .map_err(fault)?;
+        if is_known {
+            known.push(key.clone());
+        }
+    }
+    Ok(known)
+}
+
+/// A few keys of any organisation that something refers to.
+pub async fn some_used(tx: &mut Tx, limit: i64) -> Result<Vec<String>> {
+    on_tx!(tx, db => sqlx::query_scalar("SELECT blob_key FROM uploads WHERE used_at IS NOT NULL LIMIT $1")
+        .bind(limit).fetch_all(db).await)
+    .map_err(fault)
 }

@@ -20,6 +20,9 @@ use crate::tx::{Engine, Tx, fault};
 /// Writes that share one commit at most. Bounds how long the first waits for the last.
 const BATCH: usize = 64;
 
+/// What callers are told when a commit failed.
+const NOT_STORED: &str = "the change could not be stored; try again in a moment";
+
 /// Tells a caller how its write ended, once the commit is known.
 type Reply = Box<dyn FnOnce(Result<()>) + Send>;
 
@@ -42,7 +45,8 @@ where
             let keep = outcome.is_ok();
             let reply: Reply = Box::new(move |committed| {
                 // The caller may have gone; the write stands all the same.
-                drop(sender.send(committed.and(outcome)));
+                // What the write itself said is more exact than why its commit failed.
+                drop(sender.send(outcome.and_then(|value| committed.map(|()| value))));
             });
             (keep, reply)
         }
@@ -81,11 +85,13 @@ async fn commit(tx: &mut Tx, batch: &mut Vec<Write>) {
     // Writes that never ran have no reply of their own: dropping them closes their channel, which
     // the caller reads as this failure.
     batch.clear();
-    let failure = committed.err().map(|error| error.to_string());
+    let failure = committed.err().map(fault);
     for reply in replies {
         reply(match &failure {
             None => Ok(()),
-            Some(text) => Err(Error::Unavailable(format!("the write could not be stored: {text}"))),
+            Some(Error::OutOfSpace(text)) => Err(Error::OutOfSpace(text.clone())),
+            // What the engine said is in the log, where it belongs.
+            Some(_) => Err(Error::Unavailable(NOT_STORED.to_owned())),
         });
     }
 }
@@ -128,7 +134,7 @@ where
     let (write, outcome) = write(operation);
     let stopped = || Error::Unavailable("the database has stopped".to_owned());
     queue.send(write).await.map_err(|_closed| stopped())?;
-    outcome.await.map_err(|_closed| Error::Unavailable("the write could not be stored".to_owned()))?
+    outcome.await.map_err(|_closed| Error::Unavailable(NOT_STORED.to_owned()))?
 }
 
 /// Runs a write of PostgreSQL in a transaction of its own.

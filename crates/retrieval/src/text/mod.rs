@@ -93,8 +93,8 @@ impl Change {
 pub struct OpenedText {
     /// The index.
     pub index: TextIndex,
-    /// The watermark of the last [`TextIndex::apply`]. `None`: the index is empty and must be filled
-    /// from the database.
+    /// The watermark of the last [`TextIndex::apply`]; 0 before the first. `None`: the index was made
+    /// just now and must be filled from the database.
     pub watermark: Option<u64>,
     /// Where an index went that could not be used, and why.
     pub moved_aside: Option<(PathBuf, String)>,
@@ -157,7 +157,13 @@ impl TextIndex {
             ..IndexSettings::default()
         };
         let index = Index::builder().schema(schema).settings(settings).create_in_dir(directory)?;
-        Ok(OpenedText { index: Self::over(index, fields)?, watermark: None, moved_aside })
+        let index = Self::over(index, fields)?;
+        // Marks the format, so that an index that is opened again before its first change is known.
+        let mut writer = index.make_writer()?;
+        index.write(&mut writer, &[], 0)?;
+        writer.wait_merging_threads()?;
+        index.show()?;
+        Ok(OpenedText { index, watermark: None, moved_aside })
     }
 
     fn open_existing(directory: &Path) -> Result<(Self, u64), String> {

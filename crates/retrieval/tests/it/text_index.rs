@@ -90,6 +90,16 @@ fn the_watermark_and_the_passages_survive_a_restart() {
 }
 
 #[test]
+fn an_index_without_passages_is_opened_again() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(open(directory.path()));
+    let opened = TextIndex::open(directory.path()).unwrap();
+    assert_eq!((opened.watermark, opened.moved_aside), (Some(0), None));
+    opened.index.apply(&[put(1, 10, "營業時間")], 1).unwrap();
+    assert_eq!(found(&opened.index, "營業", &whole()), [1]);
+}
+
+#[test]
 fn a_commit_that_never_happened_leaves_the_last_one() {
     let directory = tempfile::tempdir().unwrap();
     let copy = tempfile::tempdir().unwrap();

@@ -127,6 +127,7 @@ CREATE TABLE files (
 );
 CREATE INDEX files_by_base ON files (knowledge_base_id, created_at);
 CREATE INDEX files_by_org ON files (org_id);
+CREATE INDEX files_by_blob ON files (blob_key);
 
 CREATE TABLE passages (
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
@@ -155,6 +156,7 @@ CREATE TABLE index_changes (
     knowledge_base_id TEXT COLLATE "C" NOT NULL,
     file_id TEXT COLLATE "C" NOT NULL,
     generation BIGINT NOT NULL,
+    embedding_model_id TEXT COLLATE "C",
     attempts BIGINT NOT NULL,
     created_at BIGINT NOT NULL
 );
@@ -255,6 +257,7 @@ CREATE TABLE attachments (
     created_at BIGINT NOT NULL
 );
 CREATE INDEX attachments_by_org ON attachments (org_id, created_at);
+CREATE INDEX attachments_by_blob ON attachments (blob_key);
 
 CREATE TABLE records (
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
@@ -295,6 +298,8 @@ CREATE TABLE jobs (
 );
 CREATE UNIQUE INDEX jobs_by_key ON jobs (org_id, unique_key);
 CREATE INDEX jobs_due ON jobs (run_at, id);
+CREATE INDEX jobs_by_turn ON jobs (org_id, run_at, id);
+CREATE INDEX jobs_leased ON jobs (org_id, leased_until) WHERE leased_until IS NOT NULL;
 
 CREATE TABLE idempotency_keys (
     org_id TEXT COLLATE "C" NOT NULL,

@@ -82,7 +82,12 @@ async fn what_a_dead_process_left_is_interrupted() {
     write!(world, tenant, tx => messages::save_partial(tx, tenant, answer, "so far", later(2))).unwrap();
     let left = read!(world, Scope::System, tx => messages::interrupted(tx)).unwrap();
     assert_eq!(left, [(tenant.organisation(), answer)]);
+    let unfinished = read!(world, tenant, tx => messages::unfinished(tx, tenant, answer)).unwrap().unwrap();
+    assert_eq!(unfinished.question.as_deref(), Some(all.question.content.as_str()));
+    assert_eq!((unfinished.chatbot_id, unfinished.content.as_str()), (Some(all.chatbot.id), "so far"));
+    assert_eq!((unfinished.contact_name, unfinished.updated_at), (all.contact.name, later(2)));
     assert!(write!(world, tenant, tx => messages::interrupt(tx, tenant, answer, later(3))).unwrap());
+    assert_eq!(read!(world, tenant, tx => messages::unfinished(tx, tenant, answer)).unwrap(), None);
     assert!(read!(world, Scope::System, tx => messages::interrupted(tx)).unwrap().is_empty());
     let message = read!(world, tenant, tx => messages::get(tx, tenant, answer)).unwrap().unwrap();
     assert_eq!((message.state.as_str(), message.content.as_str()), ("error", "so far"));

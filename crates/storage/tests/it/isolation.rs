@@ -54,6 +54,7 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     assert!(knowledge_bases::chatbots(tx, who, all.base.id).await.unwrap().is_empty());
     assert_eq!(knowledge_bases::files_count(tx, who, all.base.id).await.unwrap(), 0);
     assert!(messages::get(tx, who, all.question.id).await.unwrap().is_none());
+    assert!(messages::unfinished(tx, who, all.answer.id).await.unwrap().is_none());
     assert!(messages::history(tx, who, all.conversation.id, 10).await.unwrap().is_empty());
     let passage = all.passages[1].id;
     assert!(passages::get(tx, who, passage).await.unwrap().is_none());
@@ -120,9 +121,8 @@ async fn refuses_changes(world: &World, all: &Things, scope: Scope) {
         assert!(!files::progress(tx, who, all.file.id, 1, progress, NOW).await?);
         assert!(!files::fail(tx, who, all.file.id, 1, "taken", NOW).await?);
         assert!(!files::wait(tx, who, all.file.id, 1, "taken", NOW).await?);
-        assert!(!files::set_embedding_model(tx, who, all.file.id, 1, Some(id())).await?);
         uploads::release(tx, who, &all.upload.blob_key).await?;
-        assert!(!files::publish(tx, who, all.file.id, 1, NOW).await?);
+        assert!(!files::publish(tx, who, all.file.id, (1, None), NOW).await?);
         idempotency::finish(tx, who, IDEMPOTENCY_KEY, 200, "taken").await?;
         knowledge_bases::update(tx, who, &knowledge_bases::KnowledgeBase { name: "taken".into(), ..all.base.clone() })
             .await?;
@@ -132,9 +132,10 @@ async fn refuses_changes(world: &World, all: &Things, scope: Scope) {
         assert!(!messages::interrupt(tx, who, all.answer.id, NOW).await?);
         passages::set_vectors(tx, who, &[(all.passages[0].id, vec![1; 4])]).await?;
         passages::count_hits(tx, who, &[all.passages[0].id]).await?;
-        uploads::mark_used(tx, who, &all.upload.blob_key, NOW).await?;
+        assert!(!uploads::mark_used(tx, who, &all.upload.blob_key, NOW).await?);
         assert!(!jobs::heartbeat(tx, who, &job, later(60)).await?);
         assert!(!jobs::retry(tx, who, &job, "taken", later(60)).await?);
+        assert!(!jobs::give_back(tx, who, &job).await?);
         Ok(())
     })
     .unwrap();
@@ -149,8 +150,8 @@ async fn refuses_removal(world: &World, all: &Things, scope: Scope) {
         assert!(files::delete(tx, who, all.file.id).await?.is_none());
         idempotency::release(tx, who, IDEMPOTENCY_KEY).await?;
         assert!(!knowledge_bases::delete(tx, who, all.base.id).await?);
-        passages::delete_others(tx, who, all.file.id, 9).await?;
-        passages::delete_generation(tx, who, all.file.id, 1).await?;
+        assert_eq!(passages::delete_older(tx, who, all.file.id, 9, 100).await?, 0);
+        assert_eq!(passages::delete_generation(tx, who, all.file.id, 1, 100).await?, 0);
         assert!(!providers::delete(tx, who, all.provider.id).await?);
         assert!(!uploads::delete_abandoned(tx, who, &all.upload.blob_key).await?);
         assert!(!jobs::finish(tx, who, &job).await?);

@@ -91,6 +91,31 @@ async fn a_later_job_with_the_same_key_takes_the_place_of_the_earlier() {
 }
 
 #[tokio::test]
+async fn a_worker_that_is_told_to_stop_uses_up_no_attempt() {
+    let world = World::new().await;
+    let tenant = world.tenant;
+    enqueue(&world, tenant, "a", NOW).await;
+    for _ in 0..3 {
+        let job = claim(&world, NOW, later(60)).await.unwrap();
+        assert_eq!(job.attempts, 1);
+        assert!(write!(world, tenant, tx, job => jobs::give_back(tx, tenant, &job)).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn the_next_job_is_due_when_it_may_run_or_its_lease_ends() {
+    let world = World::new().await;
+    enqueue(&world, world.tenant, "a", NOW).await;
+    enqueue(&world, world.stranger, "b", later(30)).await;
+    let due = async || read!(world, Scope::System, tx => jobs::next_due(tx)).unwrap();
+    assert_eq!(due().await, Some(NOW));
+    claim(&world, NOW, later(60)).await.unwrap();
+    assert_eq!(due().await, Some(later(30)));
+    claim(&world, later(30), later(50)).await.unwrap();
+    assert_eq!(due().await, Some(later(50)));
+}
+
+#[tokio::test]
 async fn a_restart_takes_every_lease_away() {
     let world = World::new().await;
     let tenant = world.tenant;

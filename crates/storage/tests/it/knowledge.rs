@@ -3,7 +3,7 @@
 use parlance_storage::files::{self, Progress};
 use parlance_storage::index_changes::{self, IndexChange};
 use parlance_storage::knowledge_bases::{Filter, KnowledgeBase};
-use parlance_storage::{Page, Scope, knowledge_bases, passages};
+use parlance_storage::{Page, Scope, chatbots, knowledge_bases, passages};
 
 use crate::world::{NOW, World, id, later, passage, read, write};
 
@@ -74,13 +74,10 @@ async fn a_new_generation_replaces_the_old_one_in_one_step() {
     let half = Progress { stage: "parsing", done: 1, total: 2 };
     assert!(write!(world, tenant, tx => files::progress(tx, tenant, file, 2, half, later(2))).unwrap());
     assert!(!write!(world, tenant, tx => files::progress(tx, tenant, file, 1, half, later(2))).unwrap());
-    let model = Some(id());
-    assert!(write!(world, tenant, tx => files::set_embedding_model(tx, tenant, file, 2, model)).unwrap());
-    assert!(!write!(world, tenant, tx => files::set_embedding_model(tx, tenant, file, 1, None)).unwrap());
     assert!(write!(world, tenant, tx => files::wait(tx, tenant, file, 2, "again soon", later(2))).unwrap());
     assert!(!write!(world, tenant, tx => files::wait(tx, tenant, file, 1, "not now", later(2))).unwrap());
     let waiting = read!(world, tenant, tx => files::find(tx, tenant, file)).unwrap().unwrap();
-    assert_eq!((waiting.embedding_model_id, waiting.failure.as_deref()), (model, Some("again soon")));
+    assert_eq!(waiting.failure.as_deref(), Some("again soon"));
     let running = find().await;
     assert_eq!((running.status.as_str(), running.stage.as_str()), ("processing", "parsing"));
     assert_eq!((running.progress_done, running.progress_total, running.updated_at), (1, 2, later(2)));
@@ -89,18 +86,23 @@ async fn a_new_generation_replaces_the_old_one_in_one_step() {
     let new = rows[7].id;
     write!(world, tenant, tx => passages::insert(tx, tenant, (base, file, 2), &rows, later(2))).unwrap();
     assert!(read!(world, tenant, tx => passages::get(tx, tenant, new)).unwrap().is_none(), "not searchable yet");
-    assert!(!write!(world, tenant, tx => files::publish(tx, tenant, file, 1, later(3))).unwrap());
-    assert!(write!(world, tenant, tx => files::publish(tx, tenant, file, 2, later(3))).unwrap());
+    assert!(!write!(world, tenant, tx => files::publish(tx, tenant, file, (1, None), later(3))).unwrap());
+    let model = Some(id());
+    assert!(write!(world, tenant, tx => files::publish(tx, tenant, file, (2, model), later(3))).unwrap());
+    assert_eq!(find().await.embedding_model_id, model, "of what can be found");
     let published = find().await;
     assert_eq!((published.status.as_str(), published.generation), ("done", 2));
     assert_eq!((published.passages_count, published.characters), (450, 1800));
     assert!(read!(world, tenant, tx => passages::get(tx, tenant, new)).unwrap().is_some());
     let old = all.passages[0].id;
     assert!(read!(world, tenant, tx => passages::get(tx, tenant, old)).unwrap().is_none());
-    write!(world, tenant, tx => passages::delete_others(tx, tenant, file, 2)).unwrap();
+    let older = async |limit| write!(world, tenant, tx => passages::delete_older(tx, tenant, file, 2, limit)).unwrap();
+    assert_eq!((older(2).await, older(2).await, older(2).await), (2, 1, 0), "in slices");
     let rest = read!(world, tenant, tx => passages::of_generation(tx, tenant, (file, 1), 0, 9)).unwrap();
     assert!(rest.is_empty());
-    write!(world, tenant, tx => passages::delete_generation(tx, tenant, file, 2)).unwrap();
+    let of_second =
+        async |limit| write!(world, tenant, tx => passages::delete_generation(tx, tenant, file, 2, limit)).unwrap();
+    assert_eq!((of_second(400).await, of_second(400).await), (400, 50));
     assert_eq!(read!(world, tenant, tx => passages::list(tx, tenant, file, Page::ALL)).unwrap().total, 0);
 
     write!(world, tenant, tx => files::begin_generation(tx, tenant, file, parser, later(4))).unwrap();
@@ -150,7 +152,14 @@ async fn files_are_listed_described_and_removed() {
     assert_eq!((described.filename.as_str(), described.raw_metadata.as_deref()), ("B.pdf", Some("{\"x\": 1}")));
 
     let searchable = read!(world, Scope::System, tx => files::searchable(tx)).unwrap();
-    assert_eq!(searchable, [(tenant.organisation(), base, file, 1)]);
+    let expected = files::Searchable {
+        organisation: tenant.organisation(),
+        knowledge_base_id: base,
+        id: file,
+        generation: 1,
+        embedding_model_id: None,
+    };
+    assert_eq!(searchable, [expected]);
     let mut blobs = read!(world, tenant, tx => files::blobs_of_base(tx, tenant, base)).unwrap();
     blobs.sort_unstable_by_key(|(id, _)| *id != file);
     assert_eq!(blobs, [(file, all.file.blob_key.clone()), (second.id, second.blob_key.clone())]);
@@ -198,6 +207,37 @@ async fn passages_with_their_neighbours_vectors_and_hits() {
     write!(world, tenant, tx => passages::count_hits(tx, tenant, &[])).unwrap();
     let listing = read!(world, tenant, tx => passages::list(tx, tenant, file, Page::ALL)).unwrap();
     assert_eq!(listing.rows.iter().map(|passage| passage.hits_count).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[tokio::test]
+async fn a_filter_longer_than_any_name_finds_nothing() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let (tenant, base) = (world.tenant, all.base.id);
+    for length in [256, 4590, 4591, 60_000] {
+        let folded = Some("x".repeat(length));
+        let filter = Filter { name_folded: folded.clone(), ..Filter::default() };
+        assert_eq!(read!(world, tenant, tx => knowledge_bases::list(tx, tenant, &filter, Page::ALL)).unwrap().total, 0);
+        let filter = files::Filter { filename_folded: folded.clone(), ..files::Filter::default() };
+        assert_eq!(read!(world, tenant, tx => files::list(tx, tenant, base, &filter, Page::ALL)).unwrap().total, 0);
+        let filter = chatbots::Filter { name_folded: folded, ..chatbots::Filter::default() };
+        assert_eq!(read!(world, tenant, tx => chatbots::list(tx, tenant, &filter, Page::ALL)).unwrap().total, 0);
+    }
+}
+
+#[tokio::test]
+async fn what_a_rebuild_queued_is_not_queued_twice() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let tenant = world.tenant;
+    let published = IndexChange { organisation: tenant.organisation(), ..all.change };
+    let newer = IndexChange { id: id(), generation: 2, ..published.clone() };
+    let removal = IndexChange { id: id(), kind: index_changes::REMOVE.into(), ..published.clone() };
+    for change in [newer.clone(), removal.clone()] {
+        write!(world, tenant, tx => index_changes::insert(tx, tenant, &change)).unwrap();
+    }
+    assert_eq!(write!(world, Scope::System, tx => index_changes::delete_repeated(tx)).unwrap(), 1);
+    assert_eq!(read!(world, Scope::System, tx => index_changes::pending(tx, 10)).unwrap(), [newer, removal]);
 }
 
 #[tokio::test]

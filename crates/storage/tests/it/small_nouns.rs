@@ -1,5 +1,6 @@
 //! Attachments, uploads and idempotency keys.
 
+use parlance_domain::Error;
 use parlance_domain::kind::ConversationId;
 use parlance_storage::idempotency::Known;
 use parlance_storage::uploads::Upload;
@@ -34,9 +35,10 @@ async fn an_upload_is_kept_while_something_refers_to_it() {
     let all = world.fill().await;
     let tenant = world.tenant;
     let key = all.upload.blob_key.clone();
-    let again = Upload { id: id(), size: 99, ..all.upload };
-    write!(world, tenant, tx => uploads::insert(tx, tenant, &again)).unwrap();
-    assert_eq!(read!(world, tenant, tx => uploads::by_key(tx, tenant, &key)).unwrap().unwrap().size, 99);
+    let again = Upload { id: id(), size: 99, ..all.upload.clone() };
+    let refused = write!(world, tenant, tx => uploads::insert(tx, tenant, &again));
+    assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
+    assert_eq!(read!(world, tenant, tx => uploads::by_key(tx, tenant, &key)).unwrap().unwrap().size, all.upload.size);
     assert!(read!(world, tenant, tx => uploads::by_key(tx, tenant, "other")).unwrap().is_none());
     let upload = all.upload.id;
     assert_eq!(read!(world, tenant, tx => uploads::by_id(tx, tenant, upload)).unwrap().unwrap().blob_key, key);
@@ -44,7 +46,11 @@ async fn an_upload_is_kept_while_something_refers_to_it() {
     let abandoned = async |before| read!(world, Scope::System, tx => uploads::abandoned(tx, before, 10)).unwrap();
     assert!(abandoned(NOW).await.is_empty(), "not old enough");
     assert_eq!(abandoned(later(1)).await, [(tenant.organisation(), key.clone())]);
-    write!(world, tenant, tx, key => uploads::mark_used(tx, tenant, &key, later(1))).unwrap();
+    assert!(write!(world, tenant, tx, key => uploads::mark_used(tx, tenant, &key, later(1))).unwrap());
+    assert!(!write!(world, tenant, tx => uploads::mark_used(tx, tenant, "other", later(1))).unwrap());
+    assert_eq!(read!(world, Scope::System, tx => uploads::some_used(tx, 5)).unwrap(), [key.clone()]);
+    let keys = [key.clone(), "other".to_owned()];
+    assert_eq!(read!(world, Scope::System, tx => uploads::known(tx, &keys)).unwrap(), [key.clone()]);
     assert!(abandoned(later(1)).await.is_empty());
     assert!(!write!(world, tenant, tx, key => uploads::delete_abandoned(tx, tenant, &key)).unwrap());
     write!(world, tenant, tx, key => uploads::release(tx, tenant, &key)).unwrap();

@@ -317,6 +317,7 @@ impl Things {
                 knowledge_base_id: base,
                 file_id: file,
                 generation: 1,
+                embedding_model_id: Some(model),
                 attempts: 0,
                 created_at: NOW,
             },
@@ -437,7 +438,7 @@ fn insert_all(tx: &mut Tx, tenant: Tenant, all: Things) -> BoxFuture<'_, Result<
         chatbots::set_knowledge_bases(tx, tenant, all.chatbot.id, &[all.base.id]).await?;
         files::insert(tx, tenant, &all.file).await?;
         passages::insert(tx, tenant, (all.base.id, all.file.id, 1), &all.passages, NOW).await?;
-        files::publish(tx, tenant, all.file.id, 1, NOW).await?;
+        files::publish(tx, tenant, all.file.id, (1, None), NOW).await?;
         index_changes::insert(tx, tenant, &all.change).await?;
         uploads::insert(tx, tenant, &all.upload).await?;
         web_chats::insert(tx, tenant, &all.web_chat).await?;

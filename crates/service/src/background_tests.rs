@@ -1,0 +1,305 @@
+//! What happens without anybody waiting for it: indexing, sweeping, and putting in order what a crash
+//! left. With a real database, real indexes and a clock that stands still.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parlance_domain::kind::{KnowledgeBaseId, ModelId};
+use parlance_domain::{Error, Ids, ManualClock, Tenant, Timestamp};
+use parlance_ingestion::{BoxedParser, BoxedParserConfig, ParseLimits};
+use parlance_llm::{CallPolicy, Models};
+use parlance_outbound::{AllowList, Limits, Outbound};
+use parlance_retrieval::{TextIndex, VectorIndex};
+use parlance_storage::blobs::Blobs;
+use parlance_storage::files::File;
+use parlance_storage::index_changes::{self, IndexChange, PUT};
+use parlance_storage::knowledge_bases::KnowledgeBase;
+use parlance_storage::organisations::Organisation;
+use parlance_storage::passages::{self, NewPassage};
+use parlance_storage::secrets::MasterKey;
+use parlance_storage::{Scope, files, jobs, knowledge_bases, messages, organisations, records, testing};
+use url::Url;
+
+use crate::chatbots::ChatbotDraft;
+use crate::conversation_turn::{self, Question};
+use crate::files::NewFile;
+use crate::models::Catalogue;
+use crate::settings::Settings;
+use crate::streams::Retention;
+use crate::uploads::UploadRequest;
+use crate::{App, Parts, indexer, ingest, uploads};
+
+struct World {
+    app: App,
+    clock: Arc<ManualClock>,
+    tenant: Tenant,
+    base: KnowledgeBaseId,
+    folder: tempfile::TempDir,
+}
+
+fn parts(db: parlance_storage::Db, blobs: Blobs, folder: &Path, clock: &Arc<ManualClock>) -> Parts {
+    let _already_installed = rustls::crypto::ring::default_provider().install_default();
+    let limits = Limits::default();
+    let outbound = (Outbound::operator(limits).unwrap(), Outbound::new(AllowList::default(), limits).unwrap());
+    let factory = Models::new(outbound.0, outbound.1, CallPolicy::default(), Arc::clone(clock) as _);
+    Parts {
+        db,
+        blobs,
+        clock: Arc::clone(clock) as _,
+        master_key: MasterKey::load_or_create(&folder.join("master.key")).unwrap(),
+        catalogue: Catalogue::new(factory, &[]).unwrap(),
+        parser: BoxedParser::new(BoxedParserConfig {
+            executable: "/bin/false".into(),
+            arguments: Vec::new(),
+            limits: ParseLimits::default(),
+            concurrency: 1,
+        }),
+        text_index: TextIndex::open(&folder.join("text")).unwrap().index,
+        vector_index: VectorIndex::open(&folder.join("vectors")).unwrap().index,
+        settings: Settings::new(Url::parse("http://127.0.0.1:8080").unwrap()),
+        retention: Retention { time: Duration::from_mins(1), bytes: 1 << 20 },
+    }
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::starting_at(Timestamp::from_millis(1_800_000_000_000)));
+        let db = testing::open(folder.path()).await;
+        let blobs = Blobs::open(&folder.path().join("blobs")).await.unwrap();
+        let app = App::new(parts(db, blobs, folder.path(), &clock)).unwrap();
+        let now = app.now();
+        let organisation =
+            Organisation { id: app.new_id(), name: "One".into(), time_zone: "UTC".into(), created_at: now };
+        let tenant = Tenant::authenticated(organisation.id);
+        let base = KnowledgeBase {
+            id: app.new_id(),
+            name: "Base".into(),
+            name_folded: "base".into(),
+            description: String::new(),
+            embedding_model_id: None,
+            reranker_model_id: None,
+            retrieved_chunks: 8,
+            sentence_window_size: 0,
+            enable_hyde: false,
+            similarity_cutoff: 0.0,
+            enable_rerank: false,
+            created_at: now,
+            updated_at: now,
+        };
+        let base_id = base.id;
+        app.db
+            .write(tenant, move |tx| {
+                Box::pin(async move {
+                    organisations::insert(tx, &organisation).await?;
+                    knowledge_bases::insert(tx, tenant, &base).await
+                })
+            })
+            .await
+            .unwrap();
+        Self { app, clock, tenant, base: base_id, folder }
+    }
+
+    /// Uploads bytes through a form; the form can be posted again.
+    async fn post(&self, form: &uploads::UploadForm, bytes: &[u8]) -> parlance_domain::Result<()> {
+        let mut receiving = uploads::receive(&self.app, &form.key, &form.policy, &form.signature).await?;
+        receiving.write(bytes).await?;
+        receiving.finish(&self.app).await.map(drop)
+    }
+
+    fn form(&self) -> uploads::UploadForm {
+        let request = UploadRequest { filename: "a.txt".into(), model_name: "chatbot-file".into(), file_size: 5 };
+        uploads::presign(&self.app, self.tenant, &request).unwrap()
+    }
+
+    async fn create_file(&self, form: &uploads::UploadForm) -> parlance_domain::Result<Vec<File>> {
+        let new = NewFile { file: form.key.clone(), filename: None, raw_metadata: None };
+        crate::files::create(&self.app, self.tenant, self.base, vec![new]).await
+    }
+
+    /// A file with one passage that waits to be indexed with this vector.
+    async fn file_with_vector(&self, model: ModelId, vector: &[f32]) -> File {
+        let form = self.form();
+        self.post(&form, b"hello").await.unwrap();
+        let file = self.create_file(&form).await.unwrap().pop().unwrap();
+        let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let passage = NewPassage {
+            id: self.app.new_id(),
+            ordinal: 0,
+            text: "hello".into(),
+            heading: None,
+            page: None,
+            start: 0,
+            end: 5,
+        };
+        let change = IndexChange {
+            id: self.app.new_id(),
+            organisation: self.tenant.organisation(),
+            kind: PUT.into(),
+            knowledge_base_id: self.base,
+            file_id: file.id,
+            generation: 1,
+            embedding_model_id: Some(model),
+            attempts: 0,
+            created_at: self.app.now(),
+        };
+        let (tenant, base, id, now) = (self.tenant, self.base, file.id, self.app.now());
+        self.app
+            .db
+            .write(tenant, move |tx| {
+                Box::pin(async move {
+                    let vectors = [(passage.id, bytes)];
+                    passages::insert(tx, tenant, (base, id, 1), &[passage], now).await?;
+                    passages::set_vectors(tx, tenant, &vectors).await?;
+                    index_changes::insert(tx, tenant, &change).await
+                })
+            })
+            .await
+            .unwrap();
+        file
+    }
+
+    async fn found(&self, file: &File) -> File {
+        let mut tx = self.app.db.read(self.tenant).await.unwrap();
+        files::find(&mut tx, self.tenant, file.id).await.unwrap().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_vector_that_does_not_fit_fails_its_own_file_only() {
+    let world = World::new().await;
+    let model: ModelId = Ids.next(world.app.now());
+    let mut good = vec![world.file_with_vector(model, &[1.0, 0.0, 0.5]).await];
+    let bad = world.file_with_vector(model, &[1.0, 0.0]).await;
+    for _ in 0..3 {
+        good.push(world.file_with_vector(model, &[0.0, 1.0, 0.5]).await);
+    }
+    for _ in 0..20 {
+        drop(indexer::carry_over(&world.app).await);
+    }
+    assert_eq!(indexer::carry_over(&world.app).await.unwrap(), 0, "nothing is left");
+    for file in &good {
+        let file = world.found(file).await;
+        assert_eq!((file.status.as_str(), file.generation, file.embedding_model_id), ("done", 1, Some(model)));
+    }
+    let bad = world.found(&bad).await;
+    assert_eq!((bad.status.as_str(), bad.generation), ("failed", 0));
+    assert!(bad.failure.unwrap().contains("2 numbers"));
+    assert_eq!(world.app.vector_index.count().unwrap(), 4);
+    assert_eq!(world.app.text_index.health().unwrap().passages, 4);
+}
+
+#[tokio::test]
+async fn a_rebuild_takes_the_model_that_made_the_vectors() {
+    let world = World::new().await;
+    let model: ModelId = Ids.next(world.app.now());
+    let file = world.file_with_vector(model, &[1.0, 0.0]).await;
+    assert_eq!(indexer::carry_over(&world.app).await.unwrap(), 1);
+    assert_eq!(indexer::rebuild(&world.app).await.unwrap(), 1);
+    assert_eq!(indexer::rebuild(&world.app).await.unwrap(), 1);
+    let mut tx = world.app.db.read(Scope::System).await.unwrap();
+    let pending = index_changes::pending(&mut tx, 10).await.unwrap();
+    assert_eq!(pending.len(), 1, "the second rebuild takes the place of the first");
+    assert_eq!((pending[0].file_id, pending[0].embedding_model_id), (file.id, Some(model)));
+    let known = [Some(0), Some(1), None, Some(7)].map(|watermark| (watermark, watermark != Some(7)));
+    for (watermark, fits) in known {
+        let rebuild = indexer::needs_rebuild(&world.app.db, [Some(0), watermark]).await.unwrap();
+        assert_eq!(rebuild, !fits, "{watermark:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_upload_form_takes_bytes_once() {
+    let world = World::new().await;
+    let form = world.form();
+    world.post(&form, b"first").await.unwrap();
+    let again = world.post(&form, b"later").await;
+    assert!(matches!(again, Err(Error::Conflict(_))), "{again:?}");
+    assert_eq!(world.app.blobs.read(&form.key, 9).await.unwrap().unwrap(), b"first");
+}
+
+#[tokio::test]
+async fn an_upload_that_was_swept_is_an_unknown_one() {
+    let world = World::new().await;
+    let form = world.form();
+    world.post(&form, b"first").await.unwrap();
+    world.clock.advance(Duration::from_hours(25));
+    assert_eq!(uploads::sweep(&world.app).await.unwrap(), 1);
+    let refused = world.create_file(&form).await;
+    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+    assert!(world.app.blobs.read(&form.key, 9).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn old_bytes_that_nothing_knows_are_removed() {
+    let world = World::new().await;
+    let stored = world.folder.path().join("blobs/files/media");
+    std::fs::create_dir_all(&stored).unwrap();
+    let set = |name: &str, millis: u64| {
+        let file = std::fs::File::create(stored.join(name)).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + Duration::from_millis(millis)).unwrap();
+    };
+    set("old", 1_000);
+    set("new", u64::try_from(world.app.now().millis()).unwrap() - 1_000);
+    assert_eq!(uploads::sweep_unknown_bytes(&world.app).await.unwrap(), 0, "is it the right database?");
+    let form = world.form();
+    world.post(&form, b"first").await.unwrap();
+    world.create_file(&form).await.unwrap();
+    world.clock.advance(Duration::from_hours(1));
+    assert_eq!(uploads::sweep_unknown_bytes(&world.app).await.unwrap(), 1);
+    assert!(!stored.join("old").exists() && stored.join("new").exists());
+    assert!(world.app.blobs.read(&form.key, 9).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn an_answer_that_a_crash_ended_leaves_a_record() {
+    let world = World::new().await;
+    let (app, tenant) = (&world.app, world.tenant);
+    let draft = ChatbotDraft { name: Some("Bot".into()), ..ChatbotDraft::default() };
+    let (bot, _) = crate::chatbots::create(app, tenant, draft).await.unwrap();
+    let question = Question { content: "幾點開門？".into(), ..Question::default() };
+    let turn = conversation_turn::open(app, tenant, bot.chatbot.id, &question).await.unwrap();
+    world.clock.advance(Duration::from_secs(2));
+    let (message, now) = (turn.answer, app.now());
+    app.db
+        .write(tenant, move |tx| {
+            Box::pin(async move { messages::save_partial(tx, tenant, message, "早上", now).await })
+        })
+        .await
+        .unwrap();
+    assert_eq!(crate::answer::end_interrupted(app).await.unwrap(), 1);
+    assert_eq!(crate::answer::end_interrupted(app).await.unwrap(), 0);
+    let mut tx = app.db.read(tenant).await.unwrap();
+    let record = records::of_message(&mut tx, tenant, message).await.unwrap().unwrap();
+    assert_eq!((record.input_message.as_str(), record.output_message.as_str()), ("幾點開門？", ""));
+    assert_eq!((record.error.as_deref(), record.chatbot_id), (Some("interrupted"), bot.chatbot.id));
+    assert_eq!((record.conversation_id, record.reply_millis), (turn.conversation, 1_999));
+    let message = messages::get(&mut tx, tenant, message).await.unwrap().unwrap();
+    assert_eq!((message.state.as_str(), message.content.as_str()), ("error", "早上"));
+}
+
+#[tokio::test]
+async fn a_worker_that_lost_its_job_does_not_touch_the_file() {
+    let world = World::new().await;
+    let (app, tenant) = (&world.app, world.tenant);
+    let form = world.form();
+    world.post(&form, b"hello").await.unwrap();
+    let file = world.create_file(&form).await.unwrap().pop().unwrap();
+    let claim = async |now: Timestamp| {
+        let until = now.plus(Duration::from_mins(1));
+        let claimed =
+            app.db.write(Scope::System, move |tx| Box::pin(async move { jobs::claim(tx, now, until).await })).await;
+        claimed.unwrap().unwrap()
+    };
+    let lost = claim(app.now()).await;
+    let held = claim(app.now().plus(Duration::from_secs(61))).await;
+    ingest::wait(app, tenant, &lost, "late", Duration::ZERO).await.unwrap();
+    ingest::fail(app, tenant, &lost, "late".into()).await.unwrap();
+    assert_eq!(world.found(&file).await.failure, None);
+    ingest::wait(app, tenant, &held, "busy", Duration::from_secs(4)).await.unwrap();
+    assert_eq!(world.found(&file).await.failure.as_deref(), Some("busy The next attempt is in about 4 s."));
+    ingest::fail(app, tenant, &held, "no text".into()).await.unwrap();
+    let failed = world.found(&file).await;
+    assert_eq!((failed.status.as_str(), failed.failure.as_deref()), ("failed", Some("no text")));
+}

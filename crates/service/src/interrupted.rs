@@ -1,0 +1,62 @@
+//! The record of an answer that a dead process left unfinished.
+
+use parlance_domain::kind::MessageId;
+use parlance_domain::{Result, Tenant};
+use parlance_storage::chatbots;
+use parlance_storage::messages::{self, Unfinished};
+use parlance_storage::records::Record;
+
+use crate::App;
+use crate::models::ModelRole;
+use crate::timing::ProcessingTime;
+
+/// What is known of the attempt, as its record. `None` when the answer has ended, or its assistant
+/// is gone.
+pub(crate) async fn record(app: &App, tenant: Tenant, message: MessageId) -> Result<Option<Record>> {
+    let (unfinished, chatbot) = {
+        let mut tx = app.db.read(tenant).await?;
+        let Some(unfinished) = messages::unfinished(&mut tx, tenant, message).await? else { return Ok(None) };
+        let chatbot = match unfinished.chatbot_id {
+            Some(id) => chatbots::get(&mut tx, tenant, id).await?,
+            None => None,
+        };
+        (unfinished, chatbot)
+    };
+    let Some(chatbot) = chatbot else { return Ok(None) };
+    let model = app.catalogue.entry(app, tenant, ModelRole::Chat, chatbot.model_id).await?;
+    let (model_id, model_name, model_provider) =
+        model.map(|(entry, _)| (entry.id.to_string(), entry.name, entry.provider)).unwrap_or_default();
+    let Unfinished { question, content, created_at, updated_at, .. } = unfinished;
+    let question = question.unwrap_or_default();
+    let words = question.chars().count() + content.chars().count();
+    let tokens = serde_json::json!({
+        "input": 0,
+        "output": parlance_llm::usage::estimate_tokens(&content),
+        "cached": 0,
+        "total": parlance_llm::usage::estimate_tokens(&content),
+        "estimated": true,
+    });
+    Ok(Some(Record {
+        id: app.new_id(),
+        chatbot_id: chatbot.id,
+        conversation_id: unfinished.conversation_id,
+        message_id: message,
+        channel: "api".to_owned(),
+        sender_name: unfinished.contact_name,
+        model_id,
+        model_name,
+        model_provider,
+        condensed_message: question.clone(),
+        input_message: question,
+        context: None,
+        output_message: String::new(),
+        citation_nodes: "[]".to_owned(),
+        words_count: i64::try_from(words).unwrap_or(i64::MAX),
+        tokens: tokens.to_string(),
+        processing_time: serde_json::to_string(&ProcessingTime::default()).unwrap_or_default(),
+        // Until the last sign of life.
+        reply_millis: (updated_at.millis() - created_at.millis()).max(0),
+        error: Some("interrupted".to_owned()),
+        created_at: app.now(),
+    }))
+}
