@@ -1,7 +1,7 @@
 //! Attachments of messages, by the key of an upload or with their bytes in the request.
 
 use axum::Json;
-use axum::extract::{FromRequest, Multipart, Request, State};
+use axum::extract::{FromRequest, Request, State};
 use http::{StatusCode, header};
 use parlance_domain::kind::{self, ConversationId};
 use parlance_domain::{Error, Tenant};
@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::error::{ApiErrors, ApiResult};
-use crate::extract::{Authorized, Body, PageBody, Paging, PathId, grants};
-use crate::v1::uploads::{store, unreadable};
+use crate::extract::{Authorized, Body, Form, PageBody, Paging, PathId, grants};
+use crate::v1::uploads::store;
 
 /// An attachment to make of a finished upload. A multipart body with a `file` field does both.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -72,10 +72,9 @@ async fn from_form(
     conversation: Option<ConversationId>,
     request: Request,
 ) -> ApiResult<Attachment> {
-    let form = Multipart::from_request(request, app).await;
-    let mut form = form.map_err(|rejection| Error::BadRequest(rejection.body_text()))?;
-    while let Some(field) = form.next_field().await.map_err(|error| unreadable(&error))? {
-        if field.name() != Some("file") {
+    let mut form = Form::from_request(request, app).await?;
+    while let Some(field) = form.next_field().await? {
+        if field.name() != "file" {
             continue;
         }
         let filename = field.file_name().unwrap_or("file").to_owned();
