@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use parlance_domain::{Permission, Tenant, Timestamp};
-use parlance_service::App;
+use parlance_domain::{Clock, Ids, Permission, SystemClock, Tenant};
 use parlance_service::authenticate::key_hash;
 use parlance_service::first_start::new_key;
 use parlance_storage::api_keys::{self, ApiKey};
-use parlance_storage::{Scope, organisations};
+use parlance_storage::{Db, Scope, organisations};
 
 use crate::config::Config;
 use crate::wiring;
@@ -40,21 +39,27 @@ pub(crate) enum KeyCommand {
 
 /// Carries out the command on the oldest organisation. Gives what to print.
 pub(crate) async fn run(config: &Config, data: &Path, command: KeyCommand) -> Result<String> {
-    let app = wiring::build(config, data, None).await?;
+    // Only the database: blobs and indexes belong to the server, which may be running.
+    let db = wiring::open_database(config, data).await?;
+    let printed = carry_out(&db, command).await;
+    db.close().await;
+    printed
+}
+
+async fn carry_out(db: &Db, command: KeyCommand) -> Result<String> {
     let organisation = {
-        let mut tx = app.db.read(Scope::System).await?;
+        let mut tx = db.read(Scope::System).await?;
         organisations::first(&mut tx).await?
     };
     let organisation = organisation.context("there is no organisation yet; run `parlance serve` once")?;
     let tenant = Tenant::authenticated(organisation.id);
     match command {
-        KeyCommand::Create { name, scopes, days } => create(&app, tenant, name, scopes, days).await,
-        KeyCommand::List => list(&app, tenant).await,
+        KeyCommand::Create { name, scopes, days } => create(db, tenant, name, scopes, days).await,
+        KeyCommand::List => list(db, tenant).await,
         KeyCommand::Revoke { id } => {
             let id = parlance_domain::Id::parse(&id).context("that is no id of a key")?;
-            let now = app.now();
-            let revoked = app
-                .db
+            let now = SystemClock.now();
+            let revoked = db
                 .write(tenant, move |tx| Box::pin(async move { api_keys::revoke(tx, tenant, id, now).await }))
                 .await?;
             if revoked { Ok(format!("revoked {id}\n")) } else { bail!("no key has this id") }
@@ -62,7 +67,7 @@ pub(crate) async fn run(config: &Config, data: &Path, command: KeyCommand) -> Re
     }
 }
 
-async fn create(app: &App, tenant: Tenant, name: String, scopes: String, days: Option<u32>) -> Result<String> {
+async fn create(db: &Db, tenant: Tenant, name: String, scopes: String, days: Option<u32>) -> Result<String> {
     for scope in scopes.split_whitespace() {
         if scope != "*" && !Permission::ALL.iter().any(|permission| permission.name() == scope) {
             let names: Vec<_> = Permission::ALL.iter().map(|permission| permission.name()).collect();
@@ -70,13 +75,13 @@ async fn create(app: &App, tenant: Tenant, name: String, scopes: String, days: O
         }
     }
     let owner = {
-        let mut tx = app.db.read(tenant).await?;
+        let mut tx = db.read(tenant).await?;
         organisations::owner(&mut tx, tenant).await?
     };
     let key = new_key()?;
-    let now = app.now();
+    let now = SystemClock.now();
     let row = ApiKey {
-        id: app.new_id(),
+        id: Ids.next(now),
         organisation: tenant.organisation(),
         user_id: owner.context("the organisation has no owner")?.id,
         name,
@@ -86,16 +91,16 @@ async fn create(app: &App, tenant: Tenant, name: String, scopes: String, days: O
         expires_at: days.map(|days| now.plus(Duration::from_hours(24) * days)),
         revoked_at: None,
     };
-    app.db.write(tenant, move |tx| Box::pin(async move { api_keys::upsert(tx, tenant, &row).await })).await?;
+    db.write(tenant, move |tx| Box::pin(async move { api_keys::upsert(tx, tenant, &row).await })).await?;
     Ok(format!("{key}\n"))
 }
 
-async fn list(app: &App, tenant: Tenant) -> Result<String> {
+async fn list(db: &Db, tenant: Tenant) -> Result<String> {
     let keys = {
-        let mut tx = app.db.read(tenant).await?;
+        let mut tx = db.read(tenant).await?;
         api_keys::list(&mut tx, tenant).await?
     };
-    let now: Timestamp = app.now();
+    let now = SystemClock.now();
     let lines = keys.into_iter().map(|key| {
         let state = if key.revoked_at.is_some() {
             "revoked"
