@@ -76,39 +76,62 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// Empty places of lists in one body of field errors. Positions come from the client.
+const MAX_PADDING: usize = 1000;
+
 /// Field errors as nested objects: `message.attachments.1.id` becomes an object in a list whose
-/// other places are empty objects.
+/// other places are empty objects. Positions that would need too many of these become keys.
 fn field_body(fields: &FieldErrors) -> Value {
     let mut body = Value::Object(Map::new());
+    let mut padding = MAX_PADDING;
     for (path, messages) in fields.iter() {
         let mut target = &mut body;
         for part in path.split('.') {
-            target = step(target, part);
+            target = step(target, part, &mut padding);
         }
         *target = json!(messages);
     }
     body
 }
 
-fn step<'a>(value: &'a mut Value, part: &str) -> &'a mut Value {
+fn step<'a>(value: &'a mut Value, part: &str, padding: &mut usize) -> &'a mut Value {
+    let length = match value {
+        Value::Null => 0,
+        Value::Array(list) => list.len(),
+        Value::Object(members) if members.is_empty() => 0,
+        _ => usize::MAX,
+    };
     if let Ok(position) = part.parse::<usize>()
-        && position < 10_000
+        && length <= position
+        && position - length < *padding
     {
-        if !value.is_array() {
+        *padding -= position - length + 1;
+        if length == 0 {
             *value = Value::Array(Vec::new());
         }
         if let Value::Array(list) = value {
-            while list.len() <= position {
-                list.push(Value::Object(Map::new()));
-            }
-            return &mut list[position];
+            list.resize(position + 1, Value::Object(Map::new()));
         }
-        return value;
     }
+    let position = part.parse::<usize>().ok().filter(|position| value.get(position).is_some());
+    match position {
+        Some(position) if value.is_array() => &mut value[position],
+        _ => &mut value_as_members(value)[part],
+    }
+}
+
+/// `value` as an object; a list becomes one whose keys are the positions that hold something.
+fn value_as_members(value: &mut Value) -> &mut Value {
     if !value.is_object() {
-        *value = Value::Object(Map::new());
+        let items = match value.take() {
+            Value::Array(items) => items,
+            _ => Vec::new(),
+        };
+        let is_padding = |item: &Value| item.as_object().is_some_and(Map::is_empty);
+        let held = items.into_iter().enumerate().filter(|(_, item)| !is_padding(item));
+        *value = Value::Object(held.map(|(position, item)| (position.to_string(), item)).collect());
     }
-    &mut value[part]
+    value
 }
 
 /// Answers that any operation may give, for the OpenAPI document.
@@ -170,6 +193,19 @@ mod tests {
             field_body(&fields),
             json!({"name": ["one", "two"], "message": {"attachments": [{}, {"id": ["three"]}]}})
         );
+    }
+
+    #[test]
+    fn positions_of_a_hostile_body_cost_little() {
+        let mut fields = FieldErrors::default();
+        fields.add("ids.0", "one");
+        fields.add("ids.4000000000", "two");
+        assert_eq!(field_body(&fields), json!({"ids": {"0": ["one"], "4000000000": ["two"]}}));
+        let mut fields = FieldErrors::default();
+        for number in 0..100 {
+            fields.add(format!("{number}{}", ".999".repeat(100)), "deep");
+        }
+        assert!(field_body(&fields).to_string().len() < 100_000);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The table of routes. Methods and paths stand on the handlers.
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware;
 use axum::routing::{get, post};
 use http::{HeaderValue, StatusCode, header};
@@ -14,8 +14,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::error::{ApiError, ErrorBody};
+use crate::health::Readiness;
 use crate::reference::ApiKeyScheme;
-use crate::request_log::log_request;
+use crate::request_log::{Meters, log_request};
 use crate::v1::{
     attachments, chatbots, completions, files, knowledge_bases, media, messages, models, parsers, providers,
     text_nodes, uploads,
@@ -24,8 +25,6 @@ use crate::{health, reference};
 
 /// Bytes of a JSON body.
 pub(crate) const MAX_JSON_BYTES: usize = 2 << 20;
-/// Bytes of a form with a file, above the largest upload so that the upload's own limit speaks first.
-pub(crate) const MAX_FORM_BYTES: usize = 1 << 30;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -96,13 +95,14 @@ pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
 pub fn router(app: App) -> Router {
     let (operations, _) = api().split_for_parts();
     let json = operations.layer(DefaultBodyLimit::max(MAX_JSON_BYTES));
-    // These take a file in a form as well.
+    // Forms have a limit of their own, by the largest upload.
     let (attachments, _) = attachment_routes().split_for_parts();
-    let json = json.merge(attachments.layer(DefaultBodyLimit::max(MAX_FORM_BYTES)));
-    json.route("/uploads/", post(uploads::receive).layer(DefaultBodyLimit::max(MAX_FORM_BYTES)))
+    let readiness = Readiness::default();
+    json.merge(attachments)
+        .route("/uploads/", post(uploads::receive))
         .route("/media/{*path}", get(media::get))
         .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
+        .route("/readyz", get(async move |State(app): State<App>| readiness.verdict(&app).await))
         .route("/openapi.json", get(reference::document))
         .route("/docs", get(reference::page))
         .fallback(not_found)
@@ -115,7 +115,7 @@ pub fn router(app: App) -> Router {
         .layer(CatchPanicLayer::custom(|_panic: Box<dyn std::any::Any + Send>| {
             axum::response::IntoResponse::into_response(ApiError(Error::bug("a handler panicked")))
         }))
-        .layer(middleware::from_fn(log_request))
+        .layer(middleware::from_fn_with_state(Meters::default(), log_request))
         .with_state(app)
 }
 

@@ -106,6 +106,15 @@ pub enum ChatEvent {
     Stop(StopReason),
 }
 
+/// `text` without null characters, which not every database can store. Every piece of an answer
+/// passes through here.
+pub(crate) fn without_nulls(mut text: String) -> String {
+    if text.contains('\0') {
+        text.retain(|character| character != '\0');
+    }
+    text
+}
+
 /// An answer as it is made. Ends after [`ChatEvent::Stop`] or an error; dropping it closes the
 /// connection to the provider.
 pub type ChatStream = BoxStream<'static, Result<ChatEvent, Error>>;

@@ -12,7 +12,7 @@ mod term;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 
-use crate::chat::{ChatEvent, ChatModel, ChatRequest, ChatStream, StopReason};
+use crate::chat::{ChatEvent, ChatModel, ChatRequest, ChatStream, StopReason, without_nulls};
 use crate::error::Error;
 use crate::usage::{TokenEstimate, estimated_usage, is_wide};
 
@@ -46,7 +46,7 @@ impl Extractive {
 
 impl ChatModel for Extractive {
     fn chat(&self, request: ChatRequest) -> BoxFuture<'_, Result<ChatStream, Error>> {
-        let answer = self.answer(&request);
+        let answer = without_nulls(self.answer(&request));
         let mut output = TokenEstimate::default();
         output.add(&answer);
         let usage = estimated_usage(&request.messages, output);

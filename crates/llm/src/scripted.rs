@@ -14,6 +14,7 @@ use futures_util::{FutureExt, StreamExt};
 
 use crate::chat::{
     ChatEvent, ChatModel, ChatRequest, ChatStream, EmbeddingModel, EmbeddingPurpose, RerankModel, StopReason, Usage,
+    without_nulls,
 };
 use crate::error::{Error, ErrorKind};
 use crate::usage::{TokenEstimate, estimated_usage};
@@ -166,10 +167,12 @@ impl Performance {
             }
             match self.steps.pop_front().unwrap_or(Step::Stop(StopReason::Complete)) {
                 Step::Text(text) => {
+                    let text = without_nulls(text);
                     self.output.add(&text);
                     self.ready.push_back(ChatEvent::Text(text));
                 }
                 Step::Thinking(text) => {
+                    let text = without_nulls(text);
                     self.output.add(&text);
                     self.ready.push_back(ChatEvent::Thinking(text));
                 }
@@ -318,7 +321,7 @@ mod tests {
     #[tokio::test]
     async fn scripts_play_in_order_and_then_fail_loudly() {
         let model = ScriptedChat::new([
-            Script::text(["a", "b"]),
+            Script::text(["a", "b\0"]),
             Script::refuse(ErrorKind::RateLimited),
             Script::Answer(vec![Step::Text("c".into()), Step::Fail(ErrorKind::Network)]),
         ]);

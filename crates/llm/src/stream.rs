@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use parlance_outbound::Response;
 
 use crate::call::CallPolicy;
-use crate::chat::{ChatEvent, ChatMessage, ChatStream, StopReason, Usage};
+use crate::chat::{ChatEvent, ChatMessage, ChatStream, StopReason, Usage, without_nulls};
 use crate::error::{Error, ErrorKind};
 use crate::fault::Quoting;
 use crate::retry::Failure;
@@ -44,6 +44,7 @@ impl Sink {
     }
 
     fn add(&mut self, text: String, event: impl Fn(String) -> ChatEvent) -> Result<(), Failure> {
+        let text = without_nulls(text);
         if text.is_empty() || self.has_ended {
             return Ok(());
         }

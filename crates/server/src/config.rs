@@ -85,10 +85,12 @@ section! { Limits {
     upload_valid_for: Duration,
     message_characters: usize,
     message_attachments: usize,
+    image_bytes: u64,
     attachment_characters: usize,
     context_characters: usize,
     history_messages: usize,
     concurrent_answers: usize,
+    connections: usize,
 } }
 
 /// A text that is never shown. Empty means not set.

@@ -1,8 +1,9 @@
 //! What a first start tells its operator: the key and what to do with it.
 
-use std::io::{IsTerminal, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use parlance_service::first_start::FirstStart;
@@ -14,28 +15,54 @@ const HINT: &str = "\n\
     OPENAI_API_KEY is set but no model is chosen, so the built-in model answers. To use OpenAI,\n\
     start again with PARLANCE__LLM__MODEL set to the name of a model.\n";
 
-/// Shows the text on standard error if that is a terminal, else writes it to `first-start.txt` in
-/// the data folder, readable by its owner only: a key does not belong into a log.
-pub(crate) fn show(url: &Url, data: &Path, made: &FirstStart, has_unused_openai_key: bool) -> Result<()> {
-    let mut text = render(url, made);
-    if has_unused_openai_key {
-        text.push_str(HINT);
+/// The text of a first start, on its way to the operator.
+pub(crate) struct Welcome<'a> {
+    url: &'a Url,
+    file: PathBuf,
+    has_unused_openai_key: bool,
+}
+
+impl<'a> Welcome<'a> {
+    /// Will be kept in `first-start.txt` in the data folder.
+    pub(crate) fn new(url: &'a Url, data: &Path, has_unused_openai_key: bool) -> Self {
+        Self { url, file: data.join("first-start.txt"), has_unused_openai_key }
     }
-    let mut stderr = std::io::stderr();
-    if stderr.is_terminal() {
-        return stderr.write_all(text.as_bytes()).context("showing the first-start text");
+
+    /// Writes the text to its file, durably and readable by its owner only.
+    pub(crate) fn keep(&self, made: &FirstStart) -> std::io::Result<()> {
+        // One of an earlier attempt may have other permissions.
+        match std::fs::remove_file(&self.file) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file)?;
+        file.write_all(self.text(made).as_bytes())?;
+        file.sync_all()?;
+        match self.file.parent() {
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
     }
-    let path = data.join("first-start.txt");
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .with_context(|| format!("writing {}", path.display()))?;
-    tracing::info!(file = %path.display(), "first start: the API key and what to do with it are in this file");
-    Ok(())
+
+    /// Shows the text on standard error if that is a terminal, and removes the file; else says where
+    /// the file is: a key does not belong into a log.
+    pub(crate) fn show(&self, made: &FirstStart) -> Result<()> {
+        let mut stderr = std::io::stderr();
+        if stderr.is_terminal() {
+            stderr.write_all(self.text(made).as_bytes()).context("showing the first-start text")?;
+            return std::fs::remove_file(&self.file).with_context(|| format!("removing {}", self.file.display()));
+        }
+        tracing::info!(file = %self.file.display(), "first start: the API key and what to do with it are in this file");
+        Ok(())
+    }
+
+    fn text(&self, made: &FirstStart) -> String {
+        let mut text = render(self.url, made);
+        if self.has_unused_openai_key {
+            text.push_str(HINT);
+        }
+        text
+    }
 }
 
 fn render(url: &Url, made: &FirstStart) -> String {

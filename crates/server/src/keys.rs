@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
-use parlance_domain::{Clock, Ids, Permission, SystemClock, Tenant, Timestamp};
+use parlance_domain::{Clock, Ids, Permission, SystemClock, Tenant};
 use parlance_service::authenticate::key_hash;
 use parlance_service::first_start::new_key;
 use parlance_storage::api_keys::{self, ApiKey};
@@ -39,8 +39,14 @@ pub(crate) enum KeyCommand {
 
 /// Carries out the command on the oldest organisation. Gives what to print.
 pub(crate) async fn run(config: &Config, data: &Path, command: KeyCommand) -> Result<String> {
-    // The database alone: the search index belongs to a server, which on PostgreSQL may be running.
+    // Only the database: blobs and indexes belong to the server, which may be running.
     let db = wiring::open_database(config, data).await?;
+    let printed = carry_out(&db, command).await;
+    db.close().await;
+    printed
+}
+
+async fn carry_out(db: &Db, command: KeyCommand) -> Result<String> {
     let organisation = {
         let mut tx = db.read(Scope::System).await?;
         organisations::first(&mut tx).await?
@@ -48,8 +54,8 @@ pub(crate) async fn run(config: &Config, data: &Path, command: KeyCommand) -> Re
     let organisation = organisation.context("there is no organisation yet; run `parlance serve` once")?;
     let tenant = Tenant::authenticated(organisation.id);
     match command {
-        KeyCommand::Create { name, scopes, days } => create(&db, tenant, name, scopes, days).await,
-        KeyCommand::List => list(&db, tenant).await,
+        KeyCommand::Create { name, scopes, days } => create(db, tenant, name, scopes, days).await,
+        KeyCommand::List => list(db, tenant).await,
         KeyCommand::Revoke { id } => {
             let id = parlance_domain::Id::parse(&id).context("that is no id of a key")?;
             let now = SystemClock.now();
@@ -94,7 +100,7 @@ async fn list(db: &Db, tenant: Tenant) -> Result<String> {
         let mut tx = db.read(tenant).await?;
         api_keys::list(&mut tx, tenant).await?
     };
-    let now: Timestamp = SystemClock.now();
+    let now = SystemClock.now();
     let lines = keys.into_iter().map(|key| {
         let state = if key.revoked_at.is_some() {
             "revoked"

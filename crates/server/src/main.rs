@@ -1,6 +1,7 @@
 //! The `parlance` program: settings, wiring, subcommands.
 
 mod config;
+mod connections;
 mod first_start;
 mod keys;
 mod observability;
@@ -58,7 +59,7 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Manage API keys. The server must not be running on SQLite.
+    /// Manage API keys. On SQLite the server must not be running.
     Key {
         #[command(subcommand)]
         command: keys::KeyCommand,

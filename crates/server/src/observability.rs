@@ -1,6 +1,7 @@
 //! Logs and metrics.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -8,6 +9,7 @@ use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parlance_service::App;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Log;
@@ -23,6 +25,9 @@ pub(crate) fn start_logging(log: &Log) -> Result<()> {
 
 /// Bounds of the histograms in seconds.
 const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0];
+
+/// Time between two drains of the histograms.
+const DRAIN_EVERY: Duration = Duration::from_secs(5);
 
 /// Serves `GET /metrics` on a listener of its own. A port that is taken is no reason not to start.
 pub(crate) async fn serve_metrics(listen: &str, app: &App) -> Result<()> {
@@ -43,8 +48,9 @@ pub(crate) async fn serve_metrics(listen: &str, app: &App) -> Result<()> {
         .context("metrics")?;
     let address: SocketAddr = listener.local_addr().context("metrics")?;
     tracing::info!(%address, "serving metrics");
-    let router = Router::new().route("/metrics", get(render)).with_state((handle, app.clone()));
+    let router = Router::new().route("/metrics", get(render)).with_state((handle.clone(), app.clone()));
     let stopping = app.stopping.clone();
+    tokio::spawn(drain_histograms(handle, stopping.clone()));
     tokio::spawn(async move {
         let served = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned()).await;
         if let Err(error) = served {
@@ -54,9 +60,16 @@ pub(crate) async fn serve_metrics(listen: &str, app: &App) -> Result<()> {
     Ok(())
 }
 
+/// What is measured is gathered until it is drained; without a scraper that would be for ever.
+async fn drain_histograms(handle: PrometheusHandle, stopping: CancellationToken) {
+    let mut pause = tokio::time::interval(DRAIN_EVERY);
+    while stopping.run_until_cancelled(pause.tick()).await.is_some() {
+        handle.run_upkeep();
+    }
+}
+
 async fn render(axum::extract::State((handle, app)): axum::extract::State<(PrometheusHandle, App)>) -> String {
     let mut text = handle.render();
-    handle.run_upkeep();
     let live = app.streams.live();
     text.push_str("# TYPE parlance_answers_live gauge\nparlance_answers_live ");
     text.push_str(&live.to_string());

@@ -4,21 +4,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use axum::extract::Request;
-use axum::serve::ListenerExt;
+use parlance_service::first_start::FirstStart;
 use parlance_service::{App, answer, indexer};
 use parlance_storage::Scope;
-use rustix::net::sockopt;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
-use crate::{first_start, observability, wiring};
+use crate::{connections, first_start, observability, wiring};
 
 /// Everything has ended this long after the time that running answers get, whatever happens.
 const STOP_MARGIN: Duration = Duration::from_secs(9);
-/// A client that takes nothing for this long is disconnected.
-const STALLED_CLIENT: Duration = Duration::from_secs(45);
 
 /// Serves until a signal, then ends what runs.
 pub(crate) async fn serve(config: &Config, data: &Path) -> Result<()> {
@@ -34,15 +30,19 @@ pub(crate) async fn serve(config: &Config, data: &Path) -> Result<()> {
     let app = wiring::build(config, data, openai_key).await?;
     recover(&app).await?;
     observability::serve_metrics(&config.metrics.listen, &app).await?;
-    let made = parlance_service::first_start::prepare(&app, config.bootstrap.api_key.get()).await?;
-    start_background_work(config, &app);
     let url = wiring::public_url(config)?;
+    let welcome = first_start::Welcome::new(&url, data, has_unused_key);
+    let keep = |made: &FirstStart| {
+        welcome.keep(made).map_err(|error| parlance_domain::Error::internal("writing first-start.txt", error))
+    };
+    let made = parlance_service::first_start::prepare(&app, config.bootstrap.api_key.get(), keep).await?;
+    start_background_work(config, &app);
     tracing::info!(%url, database = app.db.engine_name(), "serving");
     if let Some(made) = made {
-        first_start::show(&url, data, &made, has_unused_key)?;
+        welcome.show(&made)?;
     }
-    let stopped = tokio::spawn(stop_on_signal(app.clone()));
-    serve_connections(listener, &app, stopped).await
+    tokio::spawn(stop_on_signal(app.clone()));
+    serve_until_stopped(listener, &app, config.limits.connections).await
 }
 
 /// Puts in order what an earlier process left behind.
@@ -96,26 +96,17 @@ async fn stop_on_signal(app: App) {
     });
 }
 
-async fn serve_connections(listener: TcpListener, app: &App, stopped: tokio::task::JoinHandle<()>) -> Result<()> {
-    let listener = listener.tap_io(|stream| {
-        let prepared = stream.set_nodelay(true).and_then(|()| {
-            let millis = u32::try_from(STALLED_CLIENT.as_millis()).unwrap_or(u32::MAX);
-            Ok(sockopt::set_tcp_user_timeout(stream, millis)?)
-        });
-        if let Err(error) = prepared {
-            tracing::debug!(%error, "a connection's options could not be set");
-        }
-    });
+/// Serves until the signal, and on while what runs comes to its end: readiness says 503 and new
+/// questions are turned away, which a closed port could not.
+async fn serve_until_stopped(listener: TcpListener, app: &App, max_connections: usize) -> Result<()> {
     let service = parlance_http::serve_both_forms(parlance_http::router(app.clone()));
-    let stopping = app.stopping.clone();
-    axum::serve(listener, axum::ServiceExt::<Request>::into_make_service(service))
-        .with_graceful_shutdown(async move {
-            drop(stopped.await);
-            stopping.cancelled().await;
-        })
-        .await
-        .context("serving")?;
-    app.tasks.close();
+    let ended = async {
+        app.stopping.cancelled().await;
+        app.tasks.close();
+        app.tasks.wait().await;
+    };
+    connections::serve(listener, service, max_connections, ended).await;
+    // What the last requests began.
     app.tasks.wait().await;
     app.db.clone().close().await;
     tracing::info!("stopped");

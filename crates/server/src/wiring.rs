@@ -134,6 +134,7 @@ fn settings(config: &Config) -> Result<Settings> {
         passage_characters: config.ingestion.passage_characters,
         max_message_characters: limits.message_characters,
         max_attachments: limits.message_attachments,
+        max_image_bytes: limits.image_bytes,
         attachment_characters: limits.attachment_characters,
         context_characters: limits.context_characters,
         history_messages: limits.history_messages,

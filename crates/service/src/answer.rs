@@ -317,12 +317,15 @@ fn json_schema(chatbot: &Chatbot) -> Option<serde_json::Value> {
 async fn read_attachments(app: &App, turn: &Turn) -> (Vec<(String, String)>, Vec<Image>) {
     let mut documents = Vec::new();
     let mut images = Vec::new();
+    let mut image_bytes = app.settings.max_image_bytes;
     for attachment in &turn.open.attachments {
         if attachment.kind == "image" {
             if !turn.chat.model.sees_images() {
                 documents.push((attachment.filename.clone(), "(a picture, which this model cannot see)".to_owned()));
-            } else if let Some(image) = attachments::image(app, attachment).await {
+            } else if let Some(image) = attachments::image(app, attachment, &mut image_bytes).await {
                 images.push(image);
+            } else {
+                documents.push((attachment.filename.clone(), "(a picture that could not be shown)".to_owned()));
             }
         } else if attachment.kind == "other" {
             let text = attachments::text(app, attachment).await.unwrap_or_else(|reason| format!("({reason})"));

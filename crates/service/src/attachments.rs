@@ -12,9 +12,6 @@ use tokio::sync::mpsc;
 
 use crate::App;
 
-/// Bytes of a picture that is handed to a model.
-const MAX_IMAGE_BYTES: u64 = 20 << 20;
-
 /// An attachment of an upload that a request names.
 pub async fn create(
     app: &App,
@@ -131,12 +128,14 @@ pub fn media_type(filename: &str) -> &'static str {
     }
 }
 
-/// The picture of an attachment. `None` when its bytes are gone or too many for a model.
-pub(crate) async fn image(app: &App, attachment: &Attachment) -> Option<Image> {
-    if u64::try_from(attachment.size).ok()? > MAX_IMAGE_BYTES {
+/// The picture of an attachment. `None` when its bytes are gone or more than `budget`, from which
+/// they are taken: the pictures of one message share it.
+pub(crate) async fn image(app: &App, attachment: &Attachment, budget: &mut u64) -> Option<Image> {
+    if u64::try_from(attachment.size).ok()? > *budget {
         return None;
     }
-    let bytes = app.blobs.read(&attachment.blob_key, MAX_IMAGE_BYTES).await.ok()??;
+    let bytes = app.blobs.read(&attachment.blob_key, *budget).await.ok()??;
+    *budget = budget.saturating_sub(bytes.len() as u64);
     Some(Image { media_type: attachment.media_type.clone(), bytes: Bytes::from(bytes) })
 }
 

@@ -259,7 +259,11 @@ async fn an_answer_that_a_crash_ended_leaves_a_record() {
     let draft = ChatbotDraft { name: Some("Bot".into()), ..ChatbotDraft::default() };
     let (bot, _) = crate::chatbots::create(app, tenant, draft).await.unwrap();
     let question = Question { content: "幾點開門？".into(), ..Question::default() };
-    let turn = conversation_turn::open(app, tenant, bot.chatbot.id, &question).await.unwrap();
+    let inbox = {
+        let mut tx = app.db.read(tenant).await.unwrap();
+        parlance_storage::inboxes::of_api(&mut tx, tenant, bot.chatbot.id).await.unwrap().unwrap().id
+    };
+    let turn = conversation_turn::open(app, tenant, (bot.chatbot.id, inbox), &question).await.unwrap();
     world.clock.advance(Duration::from_secs(2));
     let (message, now) = (turn.answer, app.now());
     app.db

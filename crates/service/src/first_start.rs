@@ -1,7 +1,7 @@
 //! What an empty installation is given: an organisation, an owner, a key, an assistant that answers
 //! from an empty knowledge base, and its web chat.
 
-use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, UserId, WebChatId};
+use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, UserId};
 use parlance_domain::{Error, Result, Tenant};
 use parlance_retrieval::fold;
 use parlance_storage::api_keys::{self, ApiKey};
@@ -21,8 +21,6 @@ pub struct FirstStart {
     pub chatbot: ChatbotId,
     /// Its knowledge base.
     pub knowledge_base: KnowledgeBaseId,
-    /// Its web chat.
-    pub web_chat: WebChatId,
 }
 
 /// Characters of a generated key: 62 choices each, so more than 256 bits in all.
@@ -43,8 +41,13 @@ pub fn new_key() -> Result<String> {
 }
 
 /// Fills an empty installation; `None` when there is an organisation already. `fixed_key` is used
-/// instead of a generated one, and is made good at every start.
-pub async fn prepare(app: &App, fixed_key: Option<&str>) -> Result<Option<FirstStart>> {
+/// instead of a generated one, and is made good at every start. `keep` is given everything before it
+/// is committed: the key is stored nowhere else, so that a process that dies would lose it.
+pub async fn prepare(
+    app: &App,
+    fixed_key: Option<&str>,
+    keep: impl FnOnce(&FirstStart) -> Result<()> + Send,
+) -> Result<Option<FirstStart>> {
     let existing = {
         let mut tx = app.db.read(Scope::System).await?;
         organisations::first(&mut tx).await?
@@ -65,7 +68,7 @@ pub async fn prepare(app: &App, fixed_key: Option<&str>) -> Result<Option<FirstS
         Some(key) => key.to_owned(),
         None => new_key()?,
     };
-    fill(app, key).await.map(Some)
+    fill(app, key, keep).await.map(Some)
 }
 
 async fn ensure_key(app: &App, tenant: Tenant, owner: UserId, key: &str) -> Result<()> {
@@ -87,7 +90,7 @@ fn owner_key(app: &App, tenant: Tenant, owner: UserId, key: &str) -> ApiKey {
     }
 }
 
-async fn fill(app: &App, key: String) -> Result<FirstStart> {
+async fn fill(app: &App, key: String, keep: impl FnOnce(&FirstStart) -> Result<()> + Send) -> Result<FirstStart> {
     let now = app.now();
     let organisation = Organisation {
         id: app.new_id(),
@@ -133,10 +136,10 @@ async fn fill(app: &App, key: String) -> Result<FirstStart> {
         created_at: now,
         updated_at: now,
     };
-    let (chatbot_id, base_id) = (chatbot.id, base.id);
+    let made = FirstStart { api_key: key, chatbot: chatbot.id, knowledge_base: base.id };
+    keep(&made)?;
     let writer = app.clone();
-    let web_chat = app
-        .db
+    app.db
         .write(tenant, move |tx| {
             Box::pin(async move {
                 organisations::insert(tx, &organisation).await?;
@@ -144,9 +147,9 @@ async fn fill(app: &App, key: String) -> Result<FirstStart> {
                 api_keys::upsert(tx, tenant, &api_key).await?;
                 knowledge_bases::insert(tx, tenant, &base).await?;
                 crate::chatbots::insert_in(tx, &writer, tenant, &chatbot, &[base.id]).await?;
-                crate::chatbots::insert_web_chat(tx, &writer, tenant, &chatbot, "web").await
+                crate::chatbots::insert_web_chat(tx, &writer, tenant, &chatbot, "web").await.map(drop)
             })
         })
         .await?;
-    Ok(FirstStart { api_key: key, chatbot: chatbot_id, knowledge_base: base_id, web_chat })
+    Ok(made)
 }

@@ -48,7 +48,6 @@ pub(crate) async fn record(app: &App, tenant: Tenant, message: MessageId) -> Res
         model_provider,
         condensed_message: question.clone(),
         input_message: question,
-        context: None,
         output_message: String::new(),
         citation_nodes: "[]".to_owned(),
         words_count: i64::try_from(words).unwrap_or(i64::MAX),

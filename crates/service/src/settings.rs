@@ -25,6 +25,8 @@ pub struct Settings {
     pub max_message_characters: usize,
     /// Attachments of one message.
     pub max_attachments: usize,
+    /// Bytes of all pictures of one message that are handed to a model.
+    pub max_image_bytes: u64,
     /// Characters of a document attachment that go into the prompt.
     pub attachment_characters: usize,
     /// Characters of passages that go into one prompt.
@@ -52,6 +54,7 @@ impl Settings {
             passage_characters: 500,
             max_message_characters: 32_000,
             max_attachments: 20,
+            max_image_bytes: 20 << 20,
             attachment_characters: 20_000,
             context_characters: 24_000,
             history_messages: 12,

@@ -51,7 +51,8 @@ impl TestApp {
 
     #[expect(clippy::expect_used, reason = "a test cannot go on without its app")]
     pub(crate) async fn serve(folder: TempDir, app: App, url: Url, listener: TcpListener) -> Self {
-        let first = first_start::prepare(&app, None).await.expect("a first start").expect("an empty database");
+        let first =
+            first_start::prepare(&app, None, |_| Ok(())).await.expect("a first start").expect("an empty database");
         let tenant = {
             let mut tx = app.db.read(parlance_storage::Scope::System).await.expect("the database");
             let organisation = organisations::first(&mut tx).await.expect("the database").expect("an organisation");

@@ -4,7 +4,7 @@
 //! camelCase before anything is read; where both forms are given, camelCase wins. Free-form objects
 //! are left exactly as they came.
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request};
 use bytes::Bytes;
 use http::header;
 use parlance_domain::{Error, FieldErrors};
@@ -27,6 +27,9 @@ const VERBATIM: [&str; 8] = [
     "rawOutputFormat",
     "canvas",
 ];
+
+/// Wrong fields that one answer names.
+const MAX_FIELD_ERRORS: usize = 100;
 
 /// A JSON body read into `T`.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -73,17 +76,15 @@ fn is_json(media_type: &str) -> bool {
     media_type.eq_ignore_ascii_case("application/json") || media_type.to_ascii_lowercase().ends_with("+json")
 }
 
-/// The whole body of a JSON request, whose limit also holds on routes that take large forms.
-async fn read(request: Request) -> Result<Bytes, ApiError> {
-    axum::body::to_bytes(request.into_body(), MAX_JSON_BYTES).await.map_err(|error| {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        while let Some(error) = cause {
-            if error.is::<http_body_util::LengthLimitError>() {
-                return ApiError(Error::TooLarge { limit: MAX_JSON_BYTES as u64 });
-            }
-            cause = error.source();
+/// The whole body, up to the limit of JSON also where the router lets larger forms in.
+async fn read(mut request: Request) -> Result<Bytes, ApiError> {
+    DefaultBodyLimit::max(MAX_JSON_BYTES).apply(&mut request);
+    Bytes::from_request(request, &()).await.map_err(|rejection| {
+        if rejection.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
+            ApiError(Error::TooLarge { limit: MAX_JSON_BYTES as u64 })
+        } else {
+            ApiError(Error::BadRequest("The body could not be read.".to_owned()))
         }
-        ApiError(Error::BadRequest("The body could not be read.".to_owned()))
     })
 }
 
@@ -195,13 +196,18 @@ fn push(path: &mut String, part: &str) {
 
 /// Null characters cannot be stored by every database, so they are refused by all.
 fn check_text(value: &Value, path: &str, errors: &mut FieldErrors) {
-    let has_null = match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Object(_) | Value::Array(_) => value.to_string().contains("\\u0000"),
-        _ => false,
-    };
-    if has_null {
+    if has_null(value) && errors.iter().count() < MAX_FIELD_ERRORS {
         errors.add(path, "Null characters are not allowed.");
+    }
+}
+
+/// Whether a text or a key in `value` holds a null character.
+fn has_null(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_null),
+        Value::Object(members) => members.iter().any(|(key, member)| key.contains('\0') || has_null(member)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -270,6 +276,13 @@ mod tests {
     }
 
     #[test]
+    fn one_answer_names_a_hundred_wrong_fields_at_most() {
+        let body = json!({"isStreaming": true, "items": vec!["\0"; 5000]}).to_string();
+        let Err(Error::Invalid(fields)) = parse::<Example>(body.as_bytes()) else { panic!("accepted") };
+        assert_eq!(fields.iter().count(), MAX_FIELD_ERRORS);
+    }
+
+    #[test]
     fn wrong_fields_are_named_by_their_path() {
         let message = |body: &str| match parse::<Example>(body.as_bytes()) {
             Err(Error::Invalid(fields)) => {
@@ -284,6 +297,10 @@ mod tests {
             message(r#"{"isStreaming": true, "items": [{"page_number": "x"}]}"#).starts_with("items.0.pageNumber: ")
         );
         assert_eq!(message("{\"isStreaming\": \"a\\u0000\"}"), "isStreaming: Null characters are not allowed.");
+        let escaped = r#"{"isStreaming": true, "queryMetadata": {"text": "the escape \\u0000 as text"}}"#;
+        assert_eq!(parse::<Example>(escaped.as_bytes()).unwrap().query_metadata["text"], r"the escape \u0000 as text");
+        let nested = r#"{"isStreaming": true, "queryMetadata": [{"a": ["\u0000"]}]}"#;
+        assert_eq!(message(nested), "queryMetadata: Null characters are not allowed.");
         assert!(message("[1]").starts_with("nonFieldErrors: "));
         assert!(matches!(parse::<Example>(b"{"), Err(Error::BadRequest(_))));
     }

@@ -2,12 +2,14 @@
 
 mod auth;
 mod body;
+mod form;
 mod ids;
 mod page;
 mod query;
 
 pub(crate) use auth::{Authorized, grants};
 pub(crate) use body::{Body, ListBody, Patch, patch};
+pub(crate) use form::{Form, FormField};
 pub(crate) use ids::{PathId, PathIds, Reference};
 pub(crate) use page::{PageBody, Paging};
 pub(crate) use query::Query;

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::error::{ApiErrors, ApiResult};
-use crate::extract::{Authorized, Body, PageBody, Paging, PathId, grants};
-use crate::v1::uploads::{form, store, unreadable};
+use crate::extract::{Authorized, Body, Form, PageBody, Paging, PathId, grants};
+use crate::v1::uploads::store;
 
 /// An attachment to make of a finished upload. A multipart body with a `file` field does both.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -72,9 +72,9 @@ async fn from_form(
     conversation: Option<ConversationId>,
     request: Request,
 ) -> ApiResult<Attachment> {
-    let mut form = form(request, app).await?;
-    while let Some(field) = form.next_field().await.map_err(|error| unreadable(&error))? {
-        if field.name() != Some("file") {
+    let mut form = Form::from_request(request, app).await?;
+    while let Some(field) = form.next_field().await? {
+        if field.name() != "file" {
             continue;
         }
         let filename = field.file_name().unwrap_or("file").to_owned();

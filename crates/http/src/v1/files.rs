@@ -1,5 +1,7 @@
 //! Files of knowledge bases.
 
+use std::collections::HashSet;
+
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
@@ -223,6 +225,16 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Ids of one batch.
+const MAX_BATCH: usize = 1000;
+
+fn check_batch(length: usize, path: &str) -> Result<(), Error> {
+    if length > MAX_BATCH {
+        return Err(Error::field(path, format!("Ensure this field has no more than {MAX_BATCH} elements.")));
+    }
+    Ok(())
+}
+
 /// Files to remove.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct BatchDeleteBody {
@@ -240,10 +252,15 @@ pub(crate) async fn batch_delete(
     Body(body): Body<BatchDeleteBody>,
 ) -> ApiResult<StatusCode> {
     files::check_base(&app, auth.tenant(), base).await?;
+    check_batch(body.ids.len(), "ids")?;
     let mut ids = Vec::with_capacity(body.ids.len());
+    let mut seen = HashSet::with_capacity(body.ids.len());
     for (position, reference) in body.ids.iter().enumerate() {
         let path = format!("ids.{position}");
         let id = reference.require(&path)?;
+        if !seen.insert(id) {
+            continue;
+        }
         match files::get(&app, auth.tenant(), base, id).await {
             Ok(_) => ids.push(id),
             Err(Error::NotFound(_)) => {
@@ -279,10 +296,14 @@ pub(crate) async fn batch_reparse(
     ListBody(items): ListBody<ReparseItem>,
 ) -> ApiResult<Json<Vec<FileView>>> {
     files::check_base(&app, auth.tenant(), base).await?;
-    let references: Vec<Reference> = items.into_iter().map(|item| item.id).collect();
-    let mut ids = Vec::with_capacity(references.len());
-    for (position, reference) in references.iter().enumerate() {
-        ids.push(reference.require(&format!("{position}.id"))?);
+    check_batch(items.len(), "nonFieldErrors")?;
+    let mut ids = Vec::with_capacity(items.len());
+    let mut seen = HashSet::with_capacity(items.len());
+    for (position, item) in items.iter().enumerate() {
+        let id = item.id.require(&format!("{position}.id"))?;
+        if seen.insert(id) {
+            ids.push(id);
+        }
     }
     let reparsed = files::reparse(&app, auth.tenant(), base, ids).await?;
     Ok(Json(reparsed.into_iter().map(|file| view(&app, auth.tenant(), file)).collect()))

@@ -1,7 +1,7 @@
 //! Presigned form upload.
 
 use axum::Json;
-use axum::extract::{FromRequest, Multipart, Request, State};
+use axum::extract::State;
 use http::StatusCode;
 use parlance_domain::Error;
 use parlance_service::App;
@@ -10,10 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::error::{ApiError, ApiErrors, ApiResult};
-use crate::extract::{Authorized, Body, Query, grants};
-
-/// Bytes of a form field that is not the file.
-const MAX_FIELD: usize = 16 * 1024;
+use crate::extract::{Authorized, Body, Form, FormField, Query, grants};
 
 /// What is to be uploaded. Fields may also come as query parameters.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -65,11 +62,10 @@ pub(crate) async fn presign(
 }
 
 /// Receive a form. It carries its own permission; an `Authorization` header is not looked at.
-pub(crate) async fn receive(State(app): State<App>, request: Request) -> ApiResult<StatusCode> {
-    let mut form = form(request, &app).await?;
+pub(crate) async fn receive(State(app): State<App>, mut form: Form) -> ApiResult<StatusCode> {
     let (mut key, mut policy, mut signature): (Option<String>, Option<String>, Option<String>) = (None, None, None);
-    while let Some(field) = form.next_field().await.map_err(|error| unreadable(&error))? {
-        let name = field.name().unwrap_or_default().to_owned();
+    while let Some(field) = form.next_field().await? {
+        let name = field.name().to_owned();
         if name == "file" {
             let (Some(key), Some(policy), Some(signature)) = (&key, &policy, &signature) else {
                 return Err(Error::BadRequest("The file must be the last field of the form.".to_owned()).into());
@@ -78,7 +74,7 @@ pub(crate) async fn receive(State(app): State<App>, request: Request) -> ApiResu
             store(&app, receiving, field).await?;
             return Ok(StatusCode::NO_CONTENT);
         }
-        let value = small_text(field).await?;
+        let value = field.small_text().await?;
         match name.as_str() {
             "key" => key = Some(value),
             "policy" => policy = Some(value),
@@ -89,23 +85,18 @@ pub(crate) async fn receive(State(app): State<App>, request: Request) -> ApiResu
     Err(Error::BadRequest("The form has no file.".to_owned()).into())
 }
 
-/// The form of a request.
-pub(crate) async fn form(request: Request, app: &App) -> ApiResult<Multipart> {
-    let form = Multipart::from_request(request, app).await;
-    form.map_err(|_no_form| Error::UnsupportedMediaType("Send a multipart/form-data body.".to_owned()).into())
-}
-
 /// Writes the bytes of a form field, or leaves nothing behind.
 pub(crate) async fn store(
     app: &App,
     mut receiving: Receiving,
-    mut field: axum::extract::multipart::Field<'_>,
+    mut field: FormField<'_>,
 ) -> ApiResult<parlance_storage::uploads::Upload> {
+    field.begin_file();
     loop {
         let step = match field.chunk().await {
             Ok(Some(bytes)) => receiving.write(&bytes).await.map_err(ApiError),
             Ok(None) => break,
-            Err(error) => Err(unreadable(&error)),
+            Err(error) => Err(error),
         };
         if let Err(error) = step {
             receiving.discard().await;
@@ -113,23 +104,4 @@ pub(crate) async fn store(
         }
     }
     Ok(receiving.finish(app).await?)
-}
-
-async fn small_text(mut field: axum::extract::multipart::Field<'_>) -> ApiResult<String> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = field.chunk().await.map_err(|error| unreadable(&error))? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() > MAX_FIELD {
-            return Err(Error::TooLarge { limit: MAX_FIELD as u64 }.into());
-        }
-    }
-    String::from_utf8(bytes).map_err(|_not_text| Error::BadRequest("A form field is not text.".to_owned()).into())
-}
-
-pub(crate) fn unreadable(error: &axum::extract::multipart::MultipartError) -> ApiError {
-    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        ApiError(Error::TooLarge { limit: crate::routes::MAX_FORM_BYTES as u64 })
-    } else {
-        ApiError(Error::BadRequest(format!("The form could not be read: {}.", error.body_text())))
-    }
 }

@@ -10,7 +10,7 @@ mod tokens;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use parlance_domain::kind::{FileId, KnowledgeBaseId, OrganisationId, PassageId};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, NoMergePolicy};
@@ -109,7 +109,7 @@ pub struct TextHealth {
     pub segments: usize,
     /// Size on disk in bytes.
     pub bytes: u64,
-    /// Whether the writer and its memory exist at the moment.
+    /// Whether the writer and its memory exist at the moment; true while it works.
     pub writer_open: bool,
 }
 
@@ -340,7 +340,12 @@ impl TextIndex {
             passages: snapshot.passages(),
             segments: snapshot.segments.len(),
             bytes: space.total().get_bytes(),
-            writer_open: self.lock_writer().is_some(),
+            // Never waits: the writer holds its lock for as long as a commit takes.
+            writer_open: match self.writer.try_lock() {
+                Ok(slot) => slot.is_some(),
+                Err(TryLockError::Poisoned(slot)) => slot.into_inner().is_some(),
+                Err(TryLockError::WouldBlock) => true,
+            },
         })
     }
 

@@ -1,0 +1,237 @@
+//! Multipart forms with one file, read in bounded memory.
+//!
+//! The reader of forms gathers everything before the first field, and the headers of every field,
+//! before it gives anything away. A guard in front of it counts what arrives while no file is being
+//! read and ends the form when that is more than any honest client sends.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use axum::body::{Body, BodyDataStream};
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Request};
+use bytes::Bytes;
+use futures_util::Stream;
+use http::{StatusCode, header};
+use parlance_domain::Error;
+use parlance_service::App;
+
+use crate::error::ApiError;
+
+/// Bytes of a form that are not its file.
+pub(crate) const MAX_BESIDE_FILE: usize = 64 * 1024;
+/// Bytes of a form field that is not the file.
+const MAX_FIELD: usize = 16 * 1024;
+/// Fields of a form.
+const MAX_FIELDS: usize = 32;
+/// Characters of a boundary, as RFC 2046 has it, with room for quotes and other parameters.
+const MAX_CONTENT_TYPE: usize = 512;
+
+/// A form that is being read.
+#[derive(Debug)]
+pub(crate) struct Form {
+    inner: Multipart,
+    guard: Arc<Guard>,
+    fields: usize,
+    max_file_bytes: u64,
+}
+
+/// A field of a form.
+pub(crate) struct FormField<'a> {
+    inner: Field<'a>,
+    guard: &'a Guard,
+    max_file_bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Guard {
+    is_in_file: AtomicBool,
+    beside_file: AtomicUsize,
+    is_exceeded: AtomicBool,
+}
+
+impl FromRequest<App> for Form {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
+        Self::read(request, app.settings.max_upload_bytes).await
+    }
+}
+
+impl Form {
+    async fn read(request: Request, max_file_bytes: u64) -> Result<Self, ApiError> {
+        if request.headers().get(header::CONTENT_TYPE).is_some_and(|value| value.len() > MAX_CONTENT_TYPE) {
+            return Err(Error::BadRequest("The boundary of the form is too long.".to_owned()).into());
+        }
+        let guard = Arc::new(Guard::default());
+        let guarded = Arc::clone(&guard);
+        let mut request = request.map(|body| {
+            let body = body.into_data_stream();
+            Body::from_stream(GuardedBody { body, guard: guarded, has_given: false })
+        });
+        let limit = usize::try_from(max_file_bytes).unwrap_or(usize::MAX).saturating_add(MAX_BESIDE_FILE);
+        DefaultBodyLimit::max(limit).apply(&mut request);
+        let inner = Multipart::from_request(request, &()).await;
+        let inner = inner.map_err(|rejection| Error::BadRequest(rejection.body_text()))?;
+        Ok(Self { inner, guard, fields: 0, max_file_bytes })
+    }
+
+    /// The next field, if there is one. What was not read of the one before is skipped.
+    pub(crate) async fn next_field(&mut self) -> Result<Option<FormField<'_>>, ApiError> {
+        self.guard.is_in_file.store(false, Ordering::Relaxed);
+        let (guard, max_file_bytes) = (&*self.guard, self.max_file_bytes);
+        if self.fields == MAX_FIELDS {
+            return Err(Error::BadRequest(format!("The form has more than {MAX_FIELDS} fields.")).into());
+        }
+        self.fields += 1;
+        let field = self.inner.next_field().await.map_err(|error| unreadable(&error, guard, max_file_bytes))?;
+        Ok(field.map(|inner| FormField { inner, guard, max_file_bytes }))
+    }
+}
+
+impl FormField<'_> {
+    /// Its name, or nothing.
+    pub(crate) fn name(&self) -> &str {
+        self.inner.name().unwrap_or_default()
+    }
+
+    /// The file name that came with it.
+    pub(crate) fn file_name(&self) -> Option<&str> {
+        self.inner.file_name()
+    }
+
+    /// From now on its bytes are those of the file, which the caller counts.
+    pub(crate) fn begin_file(&self) {
+        self.guard.is_in_file.store(true, Ordering::Relaxed);
+    }
+
+    /// Its next bytes, or `None` at its end.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
+        let (guard, max_file_bytes) = (self.guard, self.max_file_bytes);
+        self.inner.chunk().await.map_err(|error| unreadable(&error, guard, max_file_bytes))
+    }
+
+    /// All of it as text, if it is short.
+    pub(crate) async fn small_text(mut self) -> Result<String, ApiError> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = self.chunk().await? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > MAX_FIELD {
+                return Err(Error::TooLarge { limit: MAX_FIELD as u64 }.into());
+            }
+        }
+        String::from_utf8(bytes).map_err(|_not_text| Error::BadRequest("A form field is not text.".to_owned()).into())
+    }
+}
+
+fn unreadable(error: &MultipartError, guard: &Guard, max_file_bytes: u64) -> ApiError {
+    if guard.is_exceeded.load(Ordering::Relaxed) {
+        ApiError(Error::TooLarge { limit: MAX_BESIDE_FILE as u64 })
+    } else if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        ApiError(Error::TooLarge { limit: max_file_bytes })
+    } else {
+        ApiError(Error::BadRequest(format!("The form could not be read: {}.", error.body_text())))
+    }
+}
+
+struct GuardedBody {
+    body: BodyDataStream,
+    guard: Arc<Guard>,
+    has_given: bool,
+}
+
+impl Stream for GuardedBody {
+    type Item = Result<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let is_in_file = self.guard.is_in_file.load(Ordering::Relaxed);
+        if self.has_given && !is_in_file {
+            // The reader takes pieces for as long as there are any, before it looks at them. It is
+            // made to look at each, so that the beginning of the file is noticed.
+            self.has_given = false;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let piece = std::task::ready!(Pin::new(&mut self.body).poll_next(context));
+        let Some(piece) = piece else { return Poll::Ready(None) };
+        let piece = piece?;
+        if !is_in_file {
+            // A piece may hold the beginning of the file as well; only needing yet another is wrong.
+            let before = self.guard.beside_file.fetch_add(piece.len(), Ordering::Relaxed);
+            if before > MAX_BESIDE_FILE {
+                self.guard.is_exceeded.store(true, Ordering::Relaxed);
+                return Poll::Ready(Some(Err("too much beside the file".into())));
+            }
+            self.has_given = true;
+        }
+        Poll::Ready(Some(Ok(piece)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    const KIB: usize = 1024;
+
+    /// Reads a form that comes in pieces of `step` bytes. Gives the length of its file.
+    async fn file_length(form: Vec<u8>, step: usize, max_file_bytes: u64) -> Result<Option<usize>, Error> {
+        let pieces: Vec<_> = form.chunks(step).map(|piece| Ok::<_, Error>(Bytes::copy_from_slice(piece))).collect();
+        let request = Request::builder().header(header::CONTENT_TYPE, "multipart/form-data; boundary=line");
+        let request = request.body(Body::from_stream(stream::iter(pieces))).unwrap();
+        let mut form = Form::read(request, max_file_bytes).await.map_err(|error| error.0)?;
+        while let Some(mut field) = form.next_field().await.map_err(|error| error.0)? {
+            if field.name() == "file" {
+                field.begin_file();
+                let mut length = 0;
+                while let Some(chunk) = field.chunk().await.map_err(|error| error.0)? {
+                    length += chunk.len();
+                }
+                return Ok(Some(length));
+            }
+            field.small_text().await.map_err(|error| error.0)?;
+        }
+        Ok(None)
+    }
+
+    fn field(name: &str, content: &[u8]) -> Vec<u8> {
+        let head = format!("--line\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
+        [head.as_bytes(), content, b"\r\n"].concat()
+    }
+
+    fn form(fields: &[Vec<u8>]) -> Vec<u8> {
+        [fields.concat().as_slice(), b"--line--\r\n"].concat()
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_in_pieces_of_any_size() {
+        let content = vec![b'x'; 1000 * KIB];
+        let posted = form(&[field("key", b"k"), field("policy", &[b'p'; 8 * KIB]), field("file", &content)]);
+        for step in [100, 16 * KIB, 200 * KIB, posted.len()] {
+            let length = file_length(posted.clone(), step, 1 << 20).await.unwrap();
+            assert_eq!(length, Some(content.len()), "{step}");
+        }
+        assert_eq!(file_length(form(&[field("key", b"k")]), 7, 1 << 20).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_the_file_is_bounded() {
+        let too_large = |result: Result<Option<usize>, Error>| matches!(result, Err(Error::TooLarge { limit: 65_536 }));
+        let preamble = [vec![b'a'; 900 * KIB], form(&[field("file", b"x")])].concat();
+        assert!(too_large(file_length(preamble, 16 * KIB, 1 << 20).await));
+        let header = [b"--line\r\nContent-Disposition: form-data; name=\"", [b'n'; 900 * KIB].as_slice()].concat();
+        assert!(too_large(file_length(header, 16 * KIB, 1 << 20).await));
+        let many: Vec<_> = (0..8).map(|number| field(&number.to_string(), &[b'v'; 12 * KIB])).collect();
+        assert!(too_large(file_length(form(&many), KIB, 1 << 20).await));
+        let long = form(&[field("key", &[b'k'; 20 * KIB])]);
+        assert!(matches!(file_length(long, KIB, 1 << 20).await, Err(Error::TooLarge { limit: 16_384 })));
+        let fields: Vec<_> = (0..40).map(|number| field(&number.to_string(), b"v")).collect();
+        assert!(matches!(file_length(form(&fields), KIB, 1 << 20).await, Err(Error::BadRequest(_))));
+        let file = form(&[field("file", &[b'x'; 300 * KIB])]);
+        assert!(matches!(file_length(file, KIB, 1000).await, Err(Error::TooLarge { limit: 1000 })));
+    }
+}
