@@ -53,8 +53,12 @@ async fn a_dropped_stream_is_resumed_where_it_was() {
         assert_eq!(again[0].id, event.id + 1);
         assert_eq!(data(&again), data(&all)[usize::try_from(event.id).unwrap()..]);
     }
-    let mut over = app.owner().follow(message, all.last().unwrap().id).await;
-    assert!(over.next().await.is_none());
+    // Whoever has read it all is told the end again.
+    let last = all.last().unwrap();
+    for after in [last.id, last.id + 1000] {
+        let over = app.owner().follow(message, after).await.rest().await;
+        assert_eq!(data(&over), [&last.data]);
+    }
 }
 
 #[tokio::test]
