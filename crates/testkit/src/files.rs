@@ -27,6 +27,9 @@ impl Actor {
     }
 
     /// Uploads bytes and gives their key.
+    ///
+    /// # Panics
+    /// When the upload is refused.
     pub async fn upload(&self, model_name: &str, filename: &str, bytes: &[u8]) -> String {
         let form = self.presign(model_name, filename, bytes.len()).await;
         let answer = self.post_form(&form, filename, bytes).await.expect(204);

@@ -96,9 +96,9 @@ async fn assistants_choose_their_model_and_are_found_by_it() {
 
     let chosen = owner.post("chatbots/", &json!({"name": "Chosen", "model": other})).await.body_of(201);
     assert_eq!(chosen["largeLanguageModel"], other);
-    let named =
+    let by_object =
         owner.post("chatbots/", &json!({"name": "Object", "large_language_model": {"id": default}})).await.body_of(201);
-    assert_eq!(named["largeLanguageModel"], default);
+    assert_eq!(by_object["largeLanguageModel"], default);
     for unknown in [json!("gpt-99"), json!(crate::world::UNKNOWN)] {
         let made = owner.post("chatbots/", &json!({"name": "Unknown", "model": unknown})).await.body_of(201);
         assert_eq!(made["largeLanguageModel"], default);

@@ -1,5 +1,12 @@
 //! The API from outside: requests to a running server on the engine that the environment names.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the functions that tests share are tests too, which the settings of the lint do not see"
+)]
+
 mod authorization;
 mod chatbots;
 mod completions;

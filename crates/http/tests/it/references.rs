@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::world::{UNKNOWN, told, world};
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a list of requests")]
 async fn foreign_ids_in_bodies_are_wrong_fields() {
     let app = TestApp::start().await;
     let owner = app.owner();
