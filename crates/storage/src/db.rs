@@ -261,9 +261,11 @@ impl Db {
         match self.engine {
             Engine::Sqlite(sqlite) => {
                 sqlite.stop.notify_one();
+                // The last connection moves the write-ahead log into the database. Readers that
+                // close at the same moment can each take another one for the last.
+                sqlite.reads.close().await;
                 // The writer gives its connection back at its end, which this waits for.
                 sqlite.writer.close().await;
-                sqlite.reads.close().await;
             }
             Engine::Postgres(pool) => pool.close().await,
         }

@@ -55,6 +55,7 @@ async fn an_index_that_is_ahead_of_a_restored_database_is_made_again() {
     let client = install.client(&server);
     client.learn("one.txt", "編號 KX-0101 的設備每年三月檢修。".as_bytes()).await;
     server.stop().await;
+    assert!(!install.data().join("parlance.db-wal").exists(), "a clean stop leaves one file to copy");
     let (database, copy) = (install.data().join("parlance.db"), install.data().join("copy.db"));
     std::fs::copy(&database, &copy).unwrap();
 
@@ -63,6 +64,7 @@ async fn an_index_that_is_ahead_of_a_restored_database_is_made_again() {
     later.learn("two.txt", "編號 KX-0101 的設備改為每年五月檢修。".as_bytes()).await;
     finds_once(&later, "two.txt").await;
     server.stop().await;
+    assert!(!install.data().join("parlance.db-wal").exists(), "a clean stop leaves one file to copy");
     std::fs::rename(&copy, &database).unwrap();
 
     let server = install.start().await;
