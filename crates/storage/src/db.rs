@@ -260,10 +260,9 @@ impl Db {
     pub async fn close(self) {
         match self.engine {
             Engine::Sqlite(sqlite) => {
-                sqlite.stop.notify_one();
-                // The last connection moves the write-ahead log into the database. Readers that
-                // close at the same moment can each take another one for the last.
+                // Readers first: the writer's last act is to empty the write-ahead log, which they hold up.
                 sqlite.reads.close().await;
+                sqlite.stop.notify_one();
                 // The writer gives its connection back at its end, which this waits for.
                 sqlite.writer.close().await;
             }
