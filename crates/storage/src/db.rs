@@ -260,10 +260,11 @@ impl Db {
     pub async fn close(self) {
         match self.engine {
             Engine::Sqlite(sqlite) => {
+                // Readers first: the writer's last act is to empty the write-ahead log, which they hold up.
+                sqlite.reads.close().await;
                 sqlite.stop.notify_one();
                 // The writer gives its connection back at its end, which this waits for.
                 sqlite.writer.close().await;
-                sqlite.reads.close().await;
             }
             Engine::Postgres(pool) => pool.close().await,
         }

@@ -73,6 +73,11 @@ pub(crate) async fn run(connection: PoolConnection<Sqlite>, mut queue: mpsc::Rec
         }
         commit(&mut tx, &mut batch).await;
     }
+    // So that a clean stop leaves everything in one file: SQLite does this by itself only when it is
+    // sure that no other connection is left.
+    if let Err(error) = execute(&mut tx, "PRAGMA wal_checkpoint(TRUNCATE)").await {
+        tracing::warn!(%error, "the write-ahead log could not be emptied; the next start goes on with it");
+    }
 }
 
 async fn commit(tx: &mut Tx, batch: &mut Vec<Write>) {

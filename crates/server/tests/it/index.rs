@@ -44,6 +44,12 @@ async fn a_lost_index_is_made_again() {
     finds_once(&client.at(&server), "one.txt").await;
 }
 
+/// A clean stop leaves one file to copy: the write-ahead log is gone or empty.
+fn assert_all_in_one_file(install: &Install) {
+    let log = std::fs::metadata(install.data().join("parlance.db-wal"));
+    assert_eq!(log.map_or(0, |log| log.len()), 0);
+}
+
 #[tokio::test]
 async fn an_index_that_is_ahead_of_a_restored_database_is_made_again() {
     let install = Install::new().await;
@@ -55,6 +61,7 @@ async fn an_index_that_is_ahead_of_a_restored_database_is_made_again() {
     let client = install.client(&server);
     client.learn("one.txt", "編號 KX-0101 的設備每年三月檢修。".as_bytes()).await;
     server.stop().await;
+    assert_all_in_one_file(&install);
     let (database, copy) = (install.data().join("parlance.db"), install.data().join("copy.db"));
     std::fs::copy(&database, &copy).unwrap();
 
@@ -63,6 +70,7 @@ async fn an_index_that_is_ahead_of_a_restored_database_is_made_again() {
     later.learn("two.txt", "編號 KX-0101 的設備改為每年五月檢修。".as_bytes()).await;
     finds_once(&later, "two.txt").await;
     server.stop().await;
+    assert_all_in_one_file(&install);
     std::fs::rename(&copy, &database).unwrap();
 
     let server = install.start().await;
