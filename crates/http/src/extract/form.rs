@@ -26,6 +26,9 @@ pub(crate) const MAX_BESIDE_FILE: usize = 64 * 1024;
 const MAX_FIELD: usize = 16 * 1024;
 /// Fields of a form.
 const MAX_FIELDS: usize = 32;
+/// The reader asks for more also when it holds enough. Only when it has been refused this often and
+/// understood nothing does it need more than it may have.
+const MAX_STARVED: usize = 8;
 /// Characters of a boundary, as RFC 2046 has it, with room for quotes and other parameters.
 const MAX_CONTENT_TYPE: usize = 512;
 
@@ -49,6 +52,8 @@ pub(crate) struct FormField<'a> {
 struct Guard {
     is_in_file: AtomicBool,
     beside_file: AtomicUsize,
+    /// Times that more was asked for than is allowed, since something was last understood.
+    starved: AtomicUsize,
     is_exceeded: AtomicBool,
 }
 
@@ -87,6 +92,7 @@ impl Form {
         }
         self.fields += 1;
         let field = self.inner.next_field().await.map_err(|error| unreadable(&error, guard, max_file_bytes))?;
+        guard.starved.store(0, Ordering::Relaxed);
         Ok(field.map(|inner| FormField { inner, guard, max_file_bytes }))
     }
 }
@@ -110,7 +116,9 @@ impl FormField<'_> {
     /// Its next bytes, or `None` at its end.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
         let (guard, max_file_bytes) = (self.guard, self.max_file_bytes);
-        self.inner.chunk().await.map_err(|error| unreadable(&error, guard, max_file_bytes))
+        let chunk = self.inner.chunk().await.map_err(|error| unreadable(&error, guard, max_file_bytes))?;
+        guard.starved.store(0, Ordering::Relaxed);
+        Ok(chunk)
     }
 
     /// All of it as text, if it is short.
@@ -154,16 +162,20 @@ impl Stream for GuardedBody {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        if !is_in_file && self.guard.beside_file.load(Ordering::Relaxed) > MAX_BESIDE_FILE {
+            // What is held may be the beginning of the file, so the reader is first made to look.
+            if self.guard.starved.fetch_add(1, Ordering::Relaxed) < MAX_STARVED {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.guard.is_exceeded.store(true, Ordering::Relaxed);
+            return Poll::Ready(Some(Err("too much beside the file".into())));
+        }
         let piece = std::task::ready!(Pin::new(&mut self.body).poll_next(context));
         let Some(piece) = piece else { return Poll::Ready(None) };
         let piece = piece?;
         if !is_in_file {
-            // A piece may hold the beginning of the file as well; only needing yet another is wrong.
-            let before = self.guard.beside_file.fetch_add(piece.len(), Ordering::Relaxed);
-            if before > MAX_BESIDE_FILE {
-                self.guard.is_exceeded.store(true, Ordering::Relaxed);
-                return Poll::Ready(Some(Err("too much beside the file".into())));
-            }
+            self.guard.beside_file.fetch_add(piece.len(), Ordering::Relaxed);
             self.has_given = true;
         }
         Poll::Ready(Some(Ok(piece)))
