@@ -62,6 +62,15 @@ fn simplified_table() -> Vec<u16> {
             *entry = code;
         }
     }
+    // A few forms are themselves written more simply: followed to the end, folding twice is folding
+    // once. Chains are short; the bound is for a table that would lead in a circle.
+    for position in 0..table.len() {
+        for _ in 0..4 {
+            let form = usize::from(table[position]).wrapping_sub(FIRST_HAN as usize);
+            let Some(simpler) = table.get(form).copied().filter(|simpler| *simpler != table[position]) else { break };
+            table[position] = simpler;
+        }
+    }
     for (variant, form) in MORE_VARIANTS {
         let target = simplified_in(&table, form);
         if let Some(entry) = table.get_mut((u32::from(variant) - FIRST_HAN) as usize) {

@@ -207,6 +207,19 @@ fn validate(config: &Config) -> Result<()> {
         config.llm.base_url.is_empty() || !config.llm.model.is_empty(),
         "LLM__BASE_URL is set but LLM__MODEL is not: name the model to use at that endpoint"
     );
+    for (section, kind, base_url) in [
+        ("LLM", &config.llm.kind, &config.llm.base_url),
+        (
+            "EMBEDDING",
+            &config.embedding.kind,
+            if config.embedding.base_url.is_empty() { &config.llm.base_url } else { &config.embedding.base_url },
+        ),
+    ] {
+        ensure!(
+            kind == "openai" || !base_url.is_empty(),
+            "{section}__KIND is {kind} but {section}__BASE_URL is not set: name the address of that provider"
+        );
+    }
     ensure!(
         config.reranker.kind.is_empty() || (!config.reranker.base_url.is_empty() && !config.reranker.model.is_empty()),
         "RERANKER__KIND needs RERANKER__BASE_URL and RERANKER__MODEL"

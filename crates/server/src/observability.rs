@@ -1,5 +1,6 @@
 //! Logs and metrics.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -17,7 +18,10 @@ use crate::config::Log;
 /// Starts logging to standard error.
 pub(crate) fn start_logging(log: &Log) -> Result<()> {
     let filter = EnvFilter::try_new(&log.level).with_context(|| format!("LOG__LEVEL {:?}", log.level))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let started =
         if log.format == "json" { subscriber.json().try_init() } else { subscriber.with_target(false).try_init() };
     started.map_err(|error| anyhow::anyhow!("logging could not be started: {error}"))

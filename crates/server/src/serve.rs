@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use parlance_service::first_start::FirstStart;
-use parlance_service::{App, answer, indexer};
+use parlance_service::{App, indexer, interrupted, partial_answers};
 use parlance_storage::Scope;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,15 +47,15 @@ pub(crate) async fn serve(config: &Config, data: &Path) -> Result<()> {
 
 /// Puts in order what an earlier process left behind.
 async fn recover(app: &App) -> Result<()> {
-    let interrupted = answer::end_interrupted(app).await?;
+    let ended = interrupted::end_interrupted(app).await?;
     if app.db.engine_name() == "sqlite" {
         // This process is the only one, so nobody else holds a job.
         let released = app
             .db
             .write(Scope::System, |tx| Box::pin(async move { parlance_storage::jobs::release_all(tx).await }))
             .await?;
-        if released > 0 || interrupted > 0 {
-            tracing::info!(jobs = released, answers = interrupted, "resumed after an unclean stop");
+        if released > 0 || ended > 0 {
+            tracing::info!(jobs = released, answers = ended, "resumed after an unclean stop");
         }
     }
     Ok(())
@@ -68,7 +68,7 @@ fn start_background_work(config: &Config, app: &App) {
     app.tasks.spawn(async move { parlance_jobs::run(&working, workers).await });
     app.tasks.spawn(async move { parlance_jobs::sweep_uploads(&sweeping).await });
     // Runs to the very end: answers go on while the server stops.
-    tokio::spawn(async move { answer::save_partial_answers(&saving).await });
+    tokio::spawn(async move { partial_answers::save_partial_answers(&saving).await });
 }
 
 async fn stop_on_signal(app: App) {

@@ -163,7 +163,9 @@ fn configured_models(config: &Config, openai_key: Option<String>) -> Result<Vec<
     let mut models = Vec::new();
     let default_url = "https://api.openai.com/v1";
     let llm_url = if config.llm.base_url.is_empty() { default_url } else { &config.llm.base_url };
-    let llm_key = config.llm.api_key.secret().or_else(|| openai_key.map(SecretString::from));
+    // The bare variable is for OpenAI and what speaks its protocol; other providers never get it.
+    let bare_key = openai_key.filter(|_| config.llm.kind == "openai").map(SecretString::from);
+    let llm_key = config.llm.api_key.secret().or(bare_key);
     if !config.llm.model.is_empty() {
         models.push(ConfiguredModel {
             role: ModelRole::Chat,

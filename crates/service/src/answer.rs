@@ -8,19 +8,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt};
-use parlance_domain::kind::{ChatbotId, MessageId, RecordId};
+use parlance_domain::kind::{ChatbotId, MessageId};
 use parlance_domain::{Error, Principal, Result};
 use parlance_llm::{ChatEvent, Image, Usage};
 use parlance_storage::chatbots::Chatbot;
-use parlance_storage::messages::{self, Ending};
-use parlance_storage::passages;
-use parlance_storage::records::{self, Record};
+use parlance_storage::messages;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::answer_end::{failed, store};
 use crate::answer_faults::{self, Fault};
-use crate::citations::{Cited, cited_in};
+use crate::citations::Cited;
 use crate::conversation_turn::{self, OpenTurn, Question};
-use crate::live_answer::{Done, End, LiveAnswer, Reader};
+use crate::live_answer::{LiveAnswer, Reader};
 use crate::models::Chat;
 use crate::prompt::{PromptParts, condense_request, request, source_text};
 use crate::search::{Found, SearchResult, search};
@@ -33,36 +32,32 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// Time for rewriting a follow-up question, which only makes the search more precise.
 const CONDENSE_TIME: Duration = Duration::from_secs(8);
-/// Pauses before the end of an answer is stored again after a fault.
-const STORE_AGAIN_AFTER: [Duration; 4] =
-    [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(3)];
-
 /// What the task needs to know about a turn.
-struct Turn {
-    plan: Arc<TurnPlan>,
-    chat: Chat,
-    open: OpenTurn,
-    question: Question,
-    principal: Principal,
-    started: Instant,
+pub(crate) struct Turn {
+    pub(crate) plan: Arc<TurnPlan>,
+    pub(crate) chat: Chat,
+    pub(crate) open: OpenTurn,
+    pub(crate) question: Question,
+    pub(crate) principal: Principal,
+    pub(crate) started: Instant,
     _slot: OwnedSemaphorePermit,
 }
 
 /// What a turn has gathered so far; survives the cancellation of the task that gathers it.
 #[derive(Default)]
-struct Draft {
-    condensed: String,
-    sources: Arc<Vec<Cited>>,
+pub(crate) struct Draft {
+    pub(crate) condensed: String,
+    pub(crate) sources: Arc<Vec<Cited>>,
     /// The texts of the sources as they stand in the prompt.
-    contexts: Vec<String>,
-    usage: Option<Usage>,
-    time: ProcessingTime,
-    prompt_characters: usize,
-    first_text: Option<Instant>,
+    pub(crate) contexts: Vec<String>,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) time: ProcessingTime,
+    pub(crate) prompt_characters: usize,
+    pub(crate) first_text: Option<Instant>,
 }
 
 /// How reading the model ended.
-enum Outcome {
+pub(crate) enum Outcome {
     Complete,
     Failed(Fault),
     Cancelled,
@@ -335,178 +330,10 @@ async fn read_attachments(app: &App, turn: &Turn) -> (Vec<(String, String)>, Vec
     (documents, images)
 }
 
-/// Stores how the answer ended, with its record, in one transaction. Gives what readers are told.
-async fn store(app: &App, turn: &Turn, answer: &LiveAnswer, mut draft: Draft, outcome: Outcome) -> End {
-    let text = answer.text_so_far();
-    draft.time.total = since(turn.started);
-    draft.time.generation = draft.first_text.map(since).unwrap_or_default();
-    let cited = cited_in(&text, &draft.sources);
-    let (state, error) = match &outcome {
-        Outcome::Complete => ("done", None),
-        Outcome::Failed(fault) => ("error", Some(fault.code)),
-        Outcome::Cancelled => ("cancelled", None),
-        Outcome::ShuttingDown => ("error", Some("shutting_down")),
-    };
-    let usage = draft.usage.unwrap_or_else(|| estimated(&draft, &text));
-    let record = record(app, turn, &draft, &text, usage, error);
-    let record_id: RecordId = record.id;
-    let words = u64::try_from(record.words_count).unwrap_or_default();
-    let time = draft.time;
-    let ended = Ended {
-        citations: serde_json::to_string(&cited).unwrap_or_else(|_| "[]".to_owned()),
-        hits: cited.iter().map(|cited| cited.node.id).collect(),
-        text,
-        state,
-        error,
-        record,
-    };
-    let stored = commit(app, turn, ended).await;
-    metrics::counter!("parlance_answers_total", "end" => state).increment(1);
-    metrics::histogram!("parlance_answer_seconds").record(time.total);
-    if let Err(error) = stored {
-        tracing::error!(error = &error as &dyn std::error::Error, message = %turn.open.answer, "an answer was not stored");
-        return failed(answer_faults::NOT_STORED);
-    }
-    match outcome {
-        Outcome::Complete => {
-            End::Done(Box::new(Done { record: record_id, cited, usage, words, processing_time: time }))
-        }
-        Outcome::Failed(fault) => failed(fault),
-        Outcome::Cancelled => End::Cancelled,
-        Outcome::ShuttingDown => End::ShuttingDown,
-    }
-}
-
-const fn failed(fault: Fault) -> End {
-    End::Failed { code: fault.code, message: fault.message }
-}
-
-fn estimated(draft: &Draft, text: &str) -> Usage {
-    Usage {
-        // The prompt itself is gone by now; four characters a token is the usual rule of thumb.
-        input_tokens: (draft.prompt_characters / 4) as u64,
-        output_tokens: parlance_llm::usage::estimate_tokens(text),
-        cached_tokens: 0,
-        estimated: true,
-    }
-}
-
-/// A passage of the prompt as a record keeps it: its text with the sentences around it. What the
-/// API calls the context is these texts joined, so they are stored once.
-#[derive(serde::Serialize)]
-struct RecordedNode<'a> {
-    id: parlance_domain::kind::PassageId,
-    text: &'a str,
-}
-
-fn record(app: &App, turn: &Turn, draft: &Draft, text: &str, usage: Usage, error: Option<&str>) -> Record {
-    let words = turn.question.content.chars().count() + text.chars().count();
-    let nodes: Vec<RecordedNode<'_>> = draft
-        .sources
-        .iter()
-        .zip(&draft.contexts)
-        .map(|(source, text)| RecordedNode { id: source.node.id, text })
-        .collect();
-    let total = usage.input_tokens.saturating_add(usage.output_tokens);
-    let tokens = serde_json::json!({
-        "input": usage.input_tokens,
-        "output": usage.output_tokens,
-        "cached": usage.cached_tokens,
-        "total": total,
-        "estimated": usage.estimated,
-    });
-    Record {
-        id: app.new_id(),
-        chatbot_id: turn.plan.chatbot.id,
-        conversation_id: turn.open.conversation,
-        message_id: turn.open.answer,
-        channel: "api".to_owned(),
-        sender_name: turn.open.contact_name.clone(),
-        model_id: turn.chat.entry.id.to_string(),
-        model_name: turn.chat.entry.name.clone(),
-        model_provider: turn.chat.entry.provider.clone(),
-        input_message: turn.question.content.clone(),
-        condensed_message: draft.condensed.clone(),
-        output_message: if error.is_none() { text.to_owned() } else { String::new() },
-        citation_nodes: serde_json::to_string(&nodes).unwrap_or_default(),
-        words_count: i64::try_from(words).unwrap_or(i64::MAX),
-        tokens: tokens.to_string(),
-        processing_time: serde_json::to_string(&draft.time).unwrap_or_default(),
-        reply_millis: i64::try_from(turn.started.elapsed().as_millis()).unwrap_or(i64::MAX),
-        error: error.map(str::to_owned),
-        created_at: app.now(),
-    }
-}
-
-/// What the end of an answer writes.
-struct Ended {
-    text: String,
-    citations: String,
-    hits: Vec<parlance_domain::kind::PassageId>,
-    state: &'static str,
-    error: Option<&'static str>,
-    record: Record,
-}
-
-/// Stores the end of an answer; after a fault of the database again, a few times, because the
-/// answer itself cannot be made again.
-async fn commit(app: &App, turn: &Turn, ended: Ended) -> Result<()> {
-    let ended = Arc::new(ended);
-    let mut pauses = STORE_AGAIN_AFTER.iter();
-    loop {
-        let error = match try_commit(app, turn, Arc::clone(&ended)).await {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        let Some(pause) = pauses.next() else { return Err(error) };
-        tracing::warn!(%error, message = %turn.open.answer, "the end of an answer is stored again");
-        tokio::time::sleep(*pause).await;
-    }
-}
-
-async fn try_commit(app: &App, turn: &Turn, ended: Arc<Ended>) -> Result<()> {
-    let tenant = turn.principal.tenant;
-    let message: MessageId = turn.open.answer;
-    let now = app.now();
-    app.db
-        .write(tenant, move |tx| {
-            Box::pin(async move {
-                let ending = Ending {
-                    state: ended.state,
-                    content: &ended.text,
-                    citations: &ended.citations,
-                    error: ended.error,
-                };
-                messages::end(tx, tenant, message, &ending, now).await?;
-                records::insert(tx, tenant, &ended.record).await?;
-                passages::count_hits(tx, tenant, &ended.hits).await
-            })
-        })
-        .await
-}
-
 /// The answer to this message while it is made and a while after; else `None`, and the stored
 /// message says it all.
 pub fn follow(app: &App, principal: &Principal, message: MessageId, after: usize) -> Option<Reader> {
     app.streams.get(principal.tenant, message).map(|answer| answer.subscribe(after))
-}
-
-/// How a stored answer ended, told again from its record.
-pub fn stored_end(record: &Record, cited: Vec<Cited>) -> Done {
-    let tokens: serde_json::Value = serde_json::from_str(&record.tokens).unwrap_or_default();
-    let number = |name: &str| tokens.get(name).and_then(serde_json::Value::as_u64).unwrap_or_default();
-    Done {
-        record: record.id,
-        cited,
-        usage: Usage {
-            input_tokens: number("input"),
-            output_tokens: number("output"),
-            cached_tokens: number("cached"),
-            estimated: tokens.get("estimated") == Some(&serde_json::Value::Bool(true)),
-        },
-        words: u64::try_from(record.words_count).unwrap_or_default(),
-        processing_time: serde_json::from_str(&record.processing_time).unwrap_or_default(),
-    }
 }
 
 /// Stops an answer. Stopping one that has ended changes nothing.
@@ -520,76 +347,4 @@ pub async fn cancel(app: &App, principal: &Principal, message: MessageId) -> Res
     let mut tx = app.db.read(tenant).await?;
     let message = messages::get(&mut tx, tenant, message).await?;
     message.filter(|message| message.kind == "outgoing").ok_or(Error::NotFound("message"))
-}
-
-/// Ends what a dead process left unfinished: each such answer becomes the error `interrupted`, with
-/// the text saved so far and a record.
-pub async fn end_interrupted(app: &App) -> Result<usize> {
-    let left = {
-        let mut tx = app.db.read(parlance_storage::Scope::System).await?;
-        messages::interrupted(&mut tx).await?
-    };
-    let count = left.len();
-    for (organisation, message) in left {
-        let tenant = parlance_domain::Tenant::authenticated(organisation);
-        let record = crate::interrupted::record(app, tenant, message).await?;
-        let now = app.now();
-        app.db
-            .write(tenant, move |tx| {
-                Box::pin(async move {
-                    let ended = messages::interrupt(tx, tenant, message, now).await?;
-                    match record.filter(|_| ended) {
-                        Some(record) => records::insert(tx, tenant, &record).await,
-                        None => Ok(()),
-                    }
-                })
-            })
-            .await?;
-    }
-    Ok(count)
-}
-
-/// Saves the text of unfinished answers, all of them in one transaction, until the server stops.
-pub async fn save_partial_answers(app: &App) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(700));
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut round: u32 = 0;
-    loop {
-        ticks.tick().await;
-        let unsaved = app.streams.unsaved();
-        round = round.wrapping_add(1);
-        if round.is_multiple_of(16) {
-            app.streams.expire();
-        }
-        if unsaved.is_empty() {
-            continue;
-        }
-        for texts in unsaved.chunks(SAVED_AT_ONCE) {
-            if let Err(error) = save_partial(app, texts.to_vec()).await {
-                tracing::warn!(%error, "unfinished answers could not be saved together; they are saved one by one");
-                for text in texts {
-                    if let Err(error) = save_partial(app, vec![text.clone()]).await {
-                        tracing::warn!(%error, message = %text.0.message, "an unfinished answer could not be saved");
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Unfinished answers that are saved with one write: few enough not to keep other writes waiting.
-const SAVED_AT_ONCE: usize = 64;
-
-async fn save_partial(app: &App, texts: Vec<(Arc<LiveAnswer>, String)>) -> Result<()> {
-    let now = app.now();
-    app.db
-        .write(parlance_storage::Scope::System, move |tx| {
-            Box::pin(async move {
-                for (answer, text) in &texts {
-                    messages::save_partial(tx, answer.tenant, answer.message, text, now).await?;
-                }
-                Ok(())
-            })
-        })
-        .await
 }

@@ -272,8 +272,8 @@ async fn an_answer_that_a_crash_ended_leaves_a_record() {
         })
         .await
         .unwrap();
-    assert_eq!(crate::answer::end_interrupted(app).await.unwrap(), 1);
-    assert_eq!(crate::answer::end_interrupted(app).await.unwrap(), 0);
+    assert_eq!(crate::interrupted::end_interrupted(app).await.unwrap(), 1);
+    assert_eq!(crate::interrupted::end_interrupted(app).await.unwrap(), 0);
     let mut tx = app.db.read(tenant).await.unwrap();
     let record = records::of_message(&mut tx, tenant, message).await.unwrap().unwrap();
     assert_eq!((record.input_message.as_str(), record.output_message.as_str()), ("幾點開門？", ""));

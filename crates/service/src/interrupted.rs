@@ -1,18 +1,45 @@
-//! The record of an answer that a dead process left unfinished.
+//! Answers that a dead process left unfinished: they end at the next start.
 
 use parlance_domain::kind::MessageId;
 use parlance_domain::{Result, Tenant};
-use parlance_storage::chatbots;
 use parlance_storage::messages::{self, Unfinished};
-use parlance_storage::records::Record;
+use parlance_storage::records::{self, Record};
+use parlance_storage::{Scope, chatbots};
 
 use crate::App;
 use crate::models::ModelRole;
 use crate::timing::ProcessingTime;
 
+/// Ends what a dead process left unfinished: each such answer becomes the error `interrupted`, with
+/// the text saved so far and a record.
+pub async fn end_interrupted(app: &App) -> Result<usize> {
+    let left = {
+        let mut tx = app.db.read(Scope::System).await?;
+        messages::interrupted(&mut tx).await?
+    };
+    let count = left.len();
+    for (organisation, message) in left {
+        let tenant = Tenant::authenticated(organisation);
+        let record = record(app, tenant, message).await?;
+        let now = app.now();
+        app.db
+            .write(tenant, move |tx| {
+                Box::pin(async move {
+                    let ended = messages::interrupt(tx, tenant, message, now).await?;
+                    match record.filter(|_| ended) {
+                        Some(record) => records::insert(tx, tenant, &record).await,
+                        None => Ok(()),
+                    }
+                })
+            })
+            .await?;
+    }
+    Ok(count)
+}
+
 /// What is known of the attempt, as its record. `None` when the answer has ended, or its assistant
 /// is gone.
-pub(crate) async fn record(app: &App, tenant: Tenant, message: MessageId) -> Result<Option<Record>> {
+async fn record(app: &App, tenant: Tenant, message: MessageId) -> Result<Option<Record>> {
     let (unfinished, chatbot) = {
         let mut tx = app.db.read(tenant).await?;
         let Some(unfinished) = messages::unfinished(&mut tx, tenant, message).await? else { return Ok(None) };

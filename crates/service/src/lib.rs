@@ -6,6 +6,7 @@
 //! and writes in one transaction what belongs together.
 
 pub mod answer;
+pub mod answer_end;
 pub mod answer_faults;
 mod app;
 pub mod attachments;
@@ -19,11 +20,12 @@ pub mod files;
 pub mod first_start;
 pub mod indexer;
 pub mod ingest;
-mod interrupted;
+pub mod interrupted;
 pub mod knowledge_bases;
 pub mod links;
 pub mod live_answer;
 pub mod models;
+pub mod partial_answers;
 pub mod prompt;
 pub mod providers;
 pub mod search;

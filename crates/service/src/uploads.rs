@@ -168,6 +168,13 @@ impl Receiving {
         let row = upload.clone();
         let noted =
             app.db.write(tenant, move |tx| Box::pin(async move { uploads::insert(tx, tenant, &row).await })).await;
+        if let Err(Error::Conflict(_)) = &noted {
+            // The same bytes again: the first answer stands.
+            let mut tx = app.db.read(tenant).await?;
+            if let Some(known) = uploads::by_key(&mut tx, tenant, &upload.blob_key).await? {
+                return Ok(known);
+            }
+        }
         if let Err(error) = noted {
             // Only bytes that nothing knows are removed: the commit may have reached the disk and only
             // the word of it been lost.

@@ -1,5 +1,6 @@
 //! Bytes of uploads and files, in a folder. Keys are made by the product, never taken from a name.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -133,12 +134,16 @@ impl Incoming {
         self.file.sync_all().await.map_err(storing)?;
         fs::create_dir_all(&folder).await.map_err(storing)?;
         // A link, because a rename would replace what is there.
-        fs::hard_link(&self.temporary, &target).await.map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => {
-                Error::Conflict("this upload form was used already; ask for a new one".to_owned())
+        match fs::hard_link(&self.temporary, &target).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                // The same bytes again are a client that missed the first answer.
+                if !have_same_bytes(self.temporary.clone(), target.clone()).await.map_err(storing)? {
+                    return Err(Error::Conflict("this upload form was used already; ask for a new one".to_owned()));
+                }
             }
-            _ => storing(error),
-        })?;
+            Err(error) => return Err(storing(error)),
+        }
         self.remove_temporary().await;
         for parent in folder.ancestors().take_while(|parent| parent.starts_with(&blobs.root)) {
             fs::File::open(parent).await.map_err(storing)?.sync_all().await.map_err(storing)?;
@@ -209,6 +214,30 @@ fn walk(
     Ok(())
 }
 
+/// Whether two files hold the same bytes.
+async fn have_same_bytes(one: PathBuf, other: PathBuf) -> std::io::Result<bool> {
+    let compare = move || {
+        let (one, other) = (std::fs::File::open(one)?, std::fs::File::open(other)?);
+        if one.metadata()?.len() != other.metadata()?.len() {
+            return Ok(false);
+        }
+        let (mut one, mut other) = (BufReader::new(one), BufReader::new(other));
+        loop {
+            let (left, right) = (one.fill_buf()?, other.fill_buf()?);
+            let length = left.len().min(right.len());
+            if length == 0 {
+                return Ok(left.len() == right.len());
+            }
+            if left[..length] != right[..length] {
+                return Ok(false);
+            }
+            one.consume(length);
+            other.consume(length);
+        }
+    };
+    tokio::task::spawn_blocking(compare).await.map_err(std::io::Error::other)?
+}
+
 fn failure(doing: &str, error: std::io::Error) -> Error {
     match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
@@ -254,13 +283,14 @@ mod tests {
     async fn bytes_that_are_there_are_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(folder.path()).await.unwrap();
-        for (name, bytes) in [("one", b"first"), ("two", b"later")] {
+        for (name, bytes, fits) in [("one", "first", true), ("two", "later", false), ("three", "first", true)] {
             let mut incoming = blobs.incoming(name).await.unwrap();
-            incoming.write(bytes).await.unwrap();
+            incoming.write(bytes.as_bytes()).await.unwrap();
             let published = incoming.publish(&blobs, "media/a.txt").await;
-            assert_eq!(published.is_ok(), name == "one");
-            assert!(name == "one" || matches!(published, Err(Error::Conflict(_))));
+            assert_eq!(published.is_ok(), fits, "{name}");
+            assert!(fits || matches!(published, Err(Error::Conflict(_))));
         }
+        assert_eq!(std::fs::read_dir(folder.path().join("incoming")).unwrap().count(), 0);
         assert_eq!(blobs.read("media/a.txt", 100).await.unwrap().unwrap(), b"first");
     }
 

@@ -235,15 +235,15 @@ mod tests {
         let too_large = |result: Result<Option<usize>, Error>| matches!(result, Err(Error::TooLarge { limit: 65_536 }));
         let preamble = [vec![b'a'; 900 * KIB], form(&[field("file", b"x")])].concat();
         assert!(too_large(file_length(preamble, 16 * KIB, 1 << 20).await));
-        let header = [b"--line\r\nContent-Disposition: form-data; name=\"", [b'n'; 900 * KIB].as_slice()].concat();
+        let header = [b"--line\r\nContent-Disposition: form-data; name=\"", vec![b'n'; 900 * KIB].as_slice()].concat();
         assert!(too_large(file_length(header, 16 * KIB, 1 << 20).await));
         let many: Vec<_> = (0..8).map(|number| field(&number.to_string(), &[b'v'; 12 * KIB])).collect();
         assert!(too_large(file_length(form(&many), KIB, 1 << 20).await));
-        let long = form(&[field("key", &[b'k'; 20 * KIB])]);
+        let long = form(&[field("key", &vec![b'k'; 20 * KIB])]);
         assert!(matches!(file_length(long, KIB, 1 << 20).await, Err(Error::TooLarge { limit: 16_384 })));
         let fields: Vec<_> = (0..40).map(|number| field(&number.to_string(), b"v")).collect();
         assert!(matches!(file_length(form(&fields), KIB, 1 << 20).await, Err(Error::BadRequest(_))));
-        let file = form(&[field("file", &[b'x'; 300 * KIB])]);
+        let file = form(&[field("file", &vec![b'x'; 300 * KIB])]);
         assert!(matches!(file_length(file, KIB, 1000).await, Err(Error::TooLarge { limit: 1000 })));
     }
 }

@@ -5,10 +5,10 @@ use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 use parlance_domain::{Error, kind};
-use parlance_service::answer;
 use parlance_service::citations::Cited;
 use parlance_service::live_answer::{AnswerEvent, End};
 use parlance_service::{App, answer_faults};
+use parlance_service::{answer, answer_end};
 use parlance_storage::messages::{self, Message};
 use serde::Serialize;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ fn stored_events(message: &Message, record: Option<&parlance_storage::records::R
         events.push(AnswerEvent::Text(message.content.clone()));
     }
     let end = match (message.state.as_str(), record) {
-        ("done", Some(record)) => End::Done(Box::new(answer::stored_end(record, cited))),
+        ("done", Some(record)) => End::Done(Box::new(answer_end::stored_end(record, cited))),
         ("cancelled", _) => End::Cancelled,
         _ => {
             let fault = answer_faults::by_code(message.error.as_deref().unwrap_or_default());

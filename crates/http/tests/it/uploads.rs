@@ -83,6 +83,7 @@ async fn a_form_has_six_fields_and_works_for_its_time_only() {
         let answer = owner.post_form(&form, "a.txt", b"hello").await.expect(204);
         assert!(answer.body.is_empty());
     }
+    owner.post_form(&form, "a.txt", b"other").await.expect(409).json();
     assert_eq!(stored_files(&app).len(), 1);
     owner.post("attachments/", &json!({"file": form["fields"]["key"]})).await.expect(201).json();
 }

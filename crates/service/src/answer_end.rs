@@ -1,0 +1,190 @@
+//! The end of an answer: its message, its record and the counts, in one transaction.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parlance_domain::Result;
+use parlance_domain::kind::{MessageId, PassageId, RecordId};
+use parlance_llm::Usage;
+use parlance_storage::messages::{self, Ending};
+use parlance_storage::passages;
+use parlance_storage::records::{self, Record};
+
+use crate::App;
+use crate::answer::{Draft, Outcome, Turn};
+use crate::answer_faults::{self, Fault};
+use crate::citations::{Cited, cited_in};
+use crate::live_answer::{Done, End, LiveAnswer};
+use crate::timing::since;
+
+/// Pauses before the end of an answer is stored again after a fault.
+const STORE_AGAIN_AFTER: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(3)];
+
+/// Stores how the answer ended, with its record, in one transaction. Gives what readers are told.
+pub(crate) async fn store(app: &App, turn: &Turn, answer: &LiveAnswer, mut draft: Draft, outcome: Outcome) -> End {
+    let text = answer.text_so_far();
+    draft.time.total = since(turn.started);
+    draft.time.generation = draft.first_text.map(since).unwrap_or_default();
+    let cited = cited_in(&text, &draft.sources);
+    let (state, error) = match &outcome {
+        Outcome::Complete => ("done", None),
+        Outcome::Failed(fault) => ("error", Some(fault.code)),
+        Outcome::Cancelled => ("cancelled", None),
+        Outcome::ShuttingDown => ("error", Some("shutting_down")),
+    };
+    let usage = draft.usage.unwrap_or_else(|| estimated(&draft, &text));
+    let record = record(app, turn, &draft, &text, usage, error);
+    let record_id: RecordId = record.id;
+    let words = u64::try_from(record.words_count).unwrap_or_default();
+    let time = draft.time;
+    let ended = Ended {
+        citations: serde_json::to_string(&cited).unwrap_or_else(|_| "[]".to_owned()),
+        hits: cited.iter().map(|cited| cited.node.id).collect(),
+        text,
+        state,
+        error,
+        record,
+    };
+    let stored = commit(app, turn, ended).await;
+    metrics::counter!("parlance_answers_total", "end" => state).increment(1);
+    metrics::histogram!("parlance_answer_seconds").record(time.total);
+    if let Err(error) = stored {
+        tracing::error!(error = &error as &dyn std::error::Error, message = %turn.open.answer, "an answer was not stored");
+        return failed(answer_faults::NOT_STORED);
+    }
+    match outcome {
+        Outcome::Complete => {
+            End::Done(Box::new(Done { record: record_id, cited, usage, words, processing_time: time }))
+        }
+        Outcome::Failed(fault) => failed(fault),
+        Outcome::Cancelled => End::Cancelled,
+        Outcome::ShuttingDown => End::ShuttingDown,
+    }
+}
+
+pub(crate) const fn failed(fault: Fault) -> End {
+    End::Failed { code: fault.code, message: fault.message }
+}
+
+fn estimated(draft: &Draft, text: &str) -> Usage {
+    Usage {
+        // The prompt itself is gone by now; four characters a token is the usual rule of thumb.
+        input_tokens: (draft.prompt_characters / 4) as u64,
+        output_tokens: parlance_llm::usage::estimate_tokens(text),
+        cached_tokens: 0,
+        estimated: true,
+    }
+}
+
+/// A passage of the prompt as a record keeps it: its text with the sentences around it. What the
+/// API calls the context is these texts joined, so they are stored once.
+#[derive(serde::Serialize)]
+struct RecordedNode<'a> {
+    id: PassageId,
+    text: &'a str,
+}
+
+fn record(app: &App, turn: &Turn, draft: &Draft, text: &str, usage: Usage, error: Option<&str>) -> Record {
+    let words = turn.question.content.chars().count() + text.chars().count();
+    let nodes: Vec<RecordedNode<'_>> = draft
+        .sources
+        .iter()
+        .zip(&draft.contexts)
+        .map(|(source, text)| RecordedNode { id: source.node.id, text })
+        .collect();
+    let total = usage.input_tokens.saturating_add(usage.output_tokens);
+    let tokens = serde_json::json!({
+        "input": usage.input_tokens,
+        "output": usage.output_tokens,
+        "cached": usage.cached_tokens,
+        "total": total,
+        "estimated": usage.estimated,
+    });
+    Record {
+        id: app.new_id(),
+        chatbot_id: turn.plan.chatbot.id,
+        conversation_id: turn.open.conversation,
+        message_id: turn.open.answer,
+        channel: "api".to_owned(),
+        sender_name: turn.open.contact_name.clone(),
+        model_id: turn.chat.entry.id.to_string(),
+        model_name: turn.chat.entry.name.clone(),
+        model_provider: turn.chat.entry.provider.clone(),
+        input_message: turn.question.content.clone(),
+        condensed_message: draft.condensed.clone(),
+        output_message: if error.is_none() { text.to_owned() } else { String::new() },
+        citation_nodes: serde_json::to_string(&nodes).unwrap_or_default(),
+        words_count: i64::try_from(words).unwrap_or(i64::MAX),
+        tokens: tokens.to_string(),
+        processing_time: serde_json::to_string(&draft.time).unwrap_or_default(),
+        reply_millis: i64::try_from(turn.started.elapsed().as_millis()).unwrap_or(i64::MAX),
+        error: error.map(str::to_owned),
+        created_at: app.now(),
+    }
+}
+
+/// What the end of an answer writes.
+struct Ended {
+    text: String,
+    citations: String,
+    hits: Vec<PassageId>,
+    state: &'static str,
+    error: Option<&'static str>,
+    record: Record,
+}
+
+/// Stores the end of an answer; after a fault of the database again, a few times, because the
+/// answer itself cannot be made again.
+async fn commit(app: &App, turn: &Turn, ended: Ended) -> Result<()> {
+    let ended = Arc::new(ended);
+    let mut pauses = STORE_AGAIN_AFTER.iter();
+    loop {
+        let error = match try_commit(app, turn, Arc::clone(&ended)).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let Some(pause) = pauses.next() else { return Err(error) };
+        tracing::warn!(%error, message = %turn.open.answer, "the end of an answer is stored again");
+        tokio::time::sleep(*pause).await;
+    }
+}
+
+async fn try_commit(app: &App, turn: &Turn, ended: Arc<Ended>) -> Result<()> {
+    let tenant = turn.principal.tenant;
+    let message: MessageId = turn.open.answer;
+    let now = app.now();
+    app.db
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                let ending = Ending {
+                    state: ended.state,
+                    content: &ended.text,
+                    citations: &ended.citations,
+                    error: ended.error,
+                };
+                messages::end(tx, tenant, message, &ending, now).await?;
+                records::insert(tx, tenant, &ended.record).await?;
+                passages::count_hits(tx, tenant, &ended.hits).await
+            })
+        })
+        .await
+}
+
+/// How a stored answer ended, told again from its record.
+pub fn stored_end(record: &Record, cited: Vec<Cited>) -> Done {
+    let tokens: serde_json::Value = serde_json::from_str(&record.tokens).unwrap_or_default();
+    let number = |name: &str| tokens.get(name).and_then(serde_json::Value::as_u64).unwrap_or_default();
+    Done {
+        record: record.id,
+        cited,
+        usage: Usage {
+            input_tokens: number("input"),
+            output_tokens: number("output"),
+            cached_tokens: number("cached"),
+            estimated: tokens.get("estimated") == Some(&serde_json::Value::Bool(true)),
+        },
+        words: u64::try_from(record.words_count).unwrap_or_default(),
+        processing_time: serde_json::from_str(&record.processing_time).unwrap_or_default(),
+    }
+}
