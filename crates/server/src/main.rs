@@ -32,6 +32,9 @@ struct Arguments {
     place: Place,
 }
 
+/// Threads for files and searches. Each keeps some memory, so there are not the runtime's usual 512.
+const MAX_BLOCKING_THREADS: usize = 32;
+
 /// Where settings and data are.
 #[derive(Clone, Debug, clap::Args)]
 struct Place {
@@ -119,7 +122,11 @@ fn run(arguments: Arguments) -> Result<()> {
         .install_default()
         .map_err(|_installed| anyhow::anyhow!("a TLS provider is installed already"))?;
     prepare_data_dir(&place.data_dir)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
     runtime.block_on(dispatch(command, &config, &place))
 }
 

@@ -83,6 +83,9 @@ pub struct Inner {
     pub plans: TurnPlans,
     /// Places for answers that are made at the same time.
     pub answer_slots: Arc<Semaphore>,
+    /// Places for searches that run at the same time. They are bound to the processor, so more of
+    /// them would only take more threads, each with memory of its own.
+    pub search_slots: Semaphore,
     /// Tasks that the stop waits for.
     pub tasks: TaskTracker,
     /// Fires when the server stops.
@@ -91,6 +94,10 @@ pub struct Inner {
     pub job_bell: Notify,
     /// Rings when the index has something to learn.
     pub index_bell: Notify,
+}
+
+fn search_slots() -> usize {
+    2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 impl App {
@@ -102,6 +109,7 @@ impl App {
             inner: Arc::new(Inner {
                 streams: Streams::new(parts.retention, tasks.clone()),
                 answer_slots: Arc::new(Semaphore::new(parts.settings.max_concurrent_answers)),
+                search_slots: Semaphore::new(search_slots()),
                 links,
                 keys: KeyCache::default(),
                 plans: TurnPlans::default(),

@@ -18,6 +18,7 @@ use parlance_llm::EmbeddingPurpose;
 use parlance_retrieval::{Scope, fuse};
 use parlance_storage::knowledge_bases::KnowledgeBase;
 use parlance_storage::passages::{self, Passage};
+use tokio::sync::SemaphorePermit;
 
 use crate::App;
 use crate::models::Rerank;
@@ -84,6 +85,7 @@ pub async fn search(
         let index = Arc::clone(&app.text_index);
         let scope = Scope::of_bases(tenant.organisation(), bases.iter().map(|base| base.id));
         let question = Arc::clone(&question);
+        let _slot = slot(app).await?;
         tokio::task::spawn_blocking(move || index.search(&question, &scope, proposals))
             .await
             .map_err(|error| Error::internal("searching by words", error))?
@@ -150,6 +152,11 @@ pub async fn search(
     candidates.truncate(limit);
     let found = with_neighbours(app, tenant, bases, candidates).await?;
     Ok(SearchResult { found, retrieval, rerank })
+}
+
+/// Waits for a place to search.
+async fn slot(app: &App) -> Result<SemaphorePermit<'_>> {
+    app.search_slots.acquire().await.map_err(|closed| Error::internal("waiting for a search", closed))
 }
 
 /// Scores and orders the passages by a rerank model. A model that fails leaves them as they are.
@@ -240,6 +247,7 @@ async fn by_one_model(
     let vector = vectors.into_iter().next().ok_or_else(|| Error::bug("no vector for the question"))?;
     let index = Arc::clone(&app.vector_index);
     let scope = Scope::of_bases(tenant.organisation(), bases.iter().copied());
+    let _slot = slot(app).await?;
     tokio::task::spawn_blocking(move || crate::indexer::similar(&index, &vector, model_id, &scope, proposals))
         .await
         .map_err(|error| Error::internal("searching by meaning", error))?

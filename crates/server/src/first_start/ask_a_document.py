@@ -26,7 +26,7 @@ file = json.load(call("POST", f"/knowledge-bases/{BASE}/files/", {
 while file["status"] not in ("done", "failed"):
     time.sleep(0.3)
     file = json.load(call("GET", f"/knowledge-bases/{BASE}/files/{file['id']}/"))
-    print(f"{file['filename']}: {file['status']} {file['progress']['stage']}")
+    print(file["filename"], file["status"], file["progress"]["stage"])
 if file["status"] == "failed":
     sys.exit(file["failedReason"])
 for line in call("POST", f"/chatbots/{CHATBOT}/completions/", {"message": {"content": question}, "isStreaming": True}):
