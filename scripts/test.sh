@@ -54,8 +54,9 @@ trap stop_postgres EXIT
 trap 'exit 130' INT TERM
 
 step "format" cargo fmt --all --check
-step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
 step "tests on SQLite" cargo_test --workspace
+# The tests have built it.
+step "README" scripts/test-readme.sh "${CARGO_TARGET_DIR:-target}/debug/parlance"
 
 if scripts/test-postgres.sh start; then
     TEST_DATABASE_URL=$(scripts/test-postgres.sh url) TEST_DATABASE_SUPERUSER_URL=$(scripts/test-postgres.sh superuser-url)
@@ -65,6 +66,8 @@ if scripts/test-postgres.sh start; then
 else
     skip "tests on PostgreSQL" "no PostgreSQL; see above for the command that installs one"
 fi
+
+step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
 
 printf '\n'
 printf '%s\n' "${results[@]}"
