@@ -86,22 +86,23 @@ pub(crate) async fn log_request(State(meters): State<Meters>, request: Request, 
     });
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().cloned();
-    let span = tracing::info_span!("request", id = request_id.to_str().unwrap_or("-"));
+    let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
+    let id = request_id.to_str().unwrap_or("-");
+    let span = tracing::info_span!("request", id, method = method_name(&method), route);
     let started = Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
     let elapsed = started.elapsed();
     let status = response.status();
-    let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
     {
         let _entered = span.enter();
         let milliseconds = elapsed.as_secs_f64() * 1000.0;
         if let Some(LoggedError(error)) = response.extensions().get::<LoggedError>() {
             let error = error.as_ref() as &dyn std::error::Error;
-            tracing::error!(%method, route, status = status.as_u16(), milliseconds, error, "request failed");
+            tracing::error!(status = status.as_u16(), milliseconds, error, "request failed");
         } else if status.is_server_error() {
-            tracing::error!(%method, route, status = status.as_u16(), milliseconds, "request failed");
+            tracing::error!(status = status.as_u16(), milliseconds, "request failed");
         } else {
-            tracing::debug!(%method, route, status = status.as_u16(), milliseconds, "request");
+            tracing::debug!(status = status.as_u16(), milliseconds, "request");
         }
     }
     meters.record(&method, route, status, elapsed.as_secs_f64());

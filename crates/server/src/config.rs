@@ -38,6 +38,7 @@ section! {
         server: Server,
         metrics: Metrics,
         log: Log,
+        tracing: Tracing,
         database: Database,
         bootstrap: Bootstrap,
         llm: Llm,
@@ -52,6 +53,7 @@ section! {
 section! { Server { listen: String, public_url: String, } }
 section! { Metrics { listen: String, } }
 section! { Log { format: String, level: String, } }
+section! { Tracing { otlp_endpoint: String, service_name: String, } }
 section! { Database { url: SecretText, migrate_url: SecretText, connections: u32, } }
 section! { Bootstrap { api_key: SecretText, } }
 section! { Llm { base_url: String, api_key: SecretText, model: String, kind: String, sees_images: bool, } }

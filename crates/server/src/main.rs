@@ -6,6 +6,7 @@ mod first_start;
 mod keys;
 mod observability;
 mod serve;
+mod traces;
 mod wiring;
 
 use std::path::PathBuf;
@@ -114,20 +115,25 @@ fn run(arguments: Arguments) -> Result<()> {
     if let Some(listen) = &place.listen {
         config.server.listen.clone_from(listen);
     }
-    observability::start_logging(&config.log)?;
-    for name in unknown {
-        tracing::warn!("there is no setting {name}; config.default.toml lists them");
-    }
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_installed| anyhow::anyhow!("a TLS provider is installed already"))?;
+    observability::start_logging(&config.log, traces::layer(&config.tracing)?)?;
+    for name in unknown {
+        tracing::warn!("there is no setting {name}; config.default.toml lists them");
+    }
     prepare_data_dir(&place.data_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(MAX_BLOCKING_THREADS)
         .enable_all()
         .build()
         .context("starting the runtime")?;
-    runtime.block_on(dispatch(command, &config, &place))
+    traces::start(runtime.handle().clone());
+    runtime.block_on(async {
+        let done = dispatch(command, &config, &place).await;
+        traces::stop().await;
+        done
+    })
 }
 
 async fn dispatch(command: Command, config: &Config, place: &Place) -> Result<()> {

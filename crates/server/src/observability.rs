@@ -11,19 +11,26 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use parlance_service::App;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layered, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::Log;
 
-/// Starts logging to standard error.
-pub(crate) fn start_logging(log: &Log) -> Result<()> {
+/// Starts logging to standard error, and sending traces where there is a layer for them.
+pub(crate) fn start_logging<T>(log: &Log, traces: Option<T>) -> Result<()>
+where
+    T: Layer<Layered<EnvFilter, Registry>> + Send + Sync,
+{
     let filter = EnvFilter::try_new(&log.level).with_context(|| format!("LOG__LEVEL {:?}", log.level))?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let started =
-        if log.format == "json" { subscriber.json().try_init() } else { subscriber.with_target(false).try_init() };
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let subscriber = Registry::default().with(filter).with(traces);
+    let started = if log.format == "json" {
+        subscriber.with(lines.json()).try_init()
+    } else {
+        subscriber.with(lines.with_target(false)).try_init()
+    };
     started.map_err(|error| anyhow::anyhow!("logging could not be started: {error}"))
 }
 

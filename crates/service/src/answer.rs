@@ -14,6 +14,7 @@ use parlance_llm::{ChatEvent, Image, Usage};
 use parlance_storage::chatbots::Chatbot;
 use parlance_storage::messages;
 use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument;
 
 use crate::answer_end::{failed, store};
 use crate::answer_faults::{self, Fault};
@@ -80,6 +81,7 @@ pub async fn start(app: &App, principal: &Principal, chatbot: ChatbotId, questio
     let plan = turn_plan(app, principal.tenant, chatbot).await?;
     let chat = app.catalogue.chat(app, principal.tenant, plan.chatbot.model_id).await?;
     let (task_app, principal) = (app.clone(), *principal);
+    let span = tracing::info_span!("answer", chatbot = %plan.chatbot.id);
     // In a task of its own: a caller who goes away now must not leave a stored question without
     // anybody who answers it. Its reader is dropped then, which stops the answer as always.
     let starting = app.tasks.spawn(async move {
@@ -90,7 +92,7 @@ pub async fn start(app: &App, principal: &Principal, chatbot: ChatbotId, questio
         let reader = answer.subscribe(0);
         let turn = Turn { plan, chat, open, question, principal, started, _slot: slot };
         let run_app = task_app.clone();
-        task_app.tasks.spawn(async move { run(&run_app, turn, &answer).await });
+        task_app.tasks.spawn(async move { run(&run_app, turn, &answer).await }.instrument(span));
         Ok(reader)
     });
     starting.await.map_err(|error| Error::internal("starting an answer", error))?

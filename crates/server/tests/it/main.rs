@@ -15,6 +15,7 @@ mod ledger;
 mod model;
 mod settings;
 mod stopping;
+mod traces;
 
 // Documents that the tests of the parser make: good ones and hostile ones.
 #[path = "../../../ingestion/tests/it/make_hostile.rs"]
