@@ -23,6 +23,11 @@ pub struct Question {
     pub conversation: Option<ConversationId>,
     /// The contact who asks, for a new conversation.
     pub sender: Option<ContactId>,
+    /// The field that named the sender, for an error.
+    pub sender_field: &'static str,
+    /// What the caller calls the contact who asks, for a new conversation without a sender. A
+    /// contact of the inbox with this source id is taken, or made.
+    pub source_id: Option<String>,
     /// The text.
     pub content: String,
     /// Structured content, verbatim JSON.
@@ -66,13 +71,13 @@ pub(crate) async fn open(
     (chatbot, inbox): (ChatbotId, InboxId),
     question: &Question,
 ) -> Result<OpenTurn> {
-    let place = resolve(app, tenant, chatbot, question).await?;
+    let place = resolve(app, tenant, (chatbot, inbox), question).await?;
     let now = app.now();
     let answer: MessageId = app.new_id();
     let title = title(&question.content);
     let is_new_conversation = place.known.is_none();
     let mut new_contact = None;
-    let (conversation, contact_name) = if let Some(known) = place.known {
+    let (mut conversation, contact_name) = if let Some(known) = place.known {
         known
     } else {
         let contact = place.sender.unwrap_or_else(|| {
@@ -80,7 +85,7 @@ pub(crate) async fn open(
                 id: app.new_id(),
                 inbox_id: inbox,
                 name: ANONYMOUS.to_owned(),
-                source_id: None,
+                source_id: question.source_id.clone(),
                 created_at: now,
             };
             new_contact = Some(anonymous.clone());
@@ -96,8 +101,8 @@ pub(crate) async fn open(
         };
         (conversation, contact.name)
     };
-    let (question_row, answer_row) = rows(app, &conversation, question, &place.attachments, answer);
-    let turn = OpenTurn {
+    let (mut question_row, answer_row) = rows(app, &conversation, question, &place.attachments, answer);
+    let mut turn = OpenTurn {
         conversation: conversation.id,
         contact: conversation.contact_id,
         contact_name,
@@ -105,11 +110,22 @@ pub(crate) async fn open(
         attachments: place.attachments,
         history: place.history,
     };
-    app.db
+    turn.contact = app
+        .db
         .write(tenant, move |tx| {
             Box::pin(async move {
                 if let Some(contact) = new_contact {
-                    contacts::insert(tx, tenant, &contact).await?;
+                    // Somebody may have come with the same source id since it was looked for.
+                    let known = match &contact.source_id {
+                        Some(source_id) => contacts::by_source(tx, tenant, inbox, source_id).await?,
+                        None => None,
+                    };
+                    if let Some(known) = known {
+                        conversation.contact_id = known.id;
+                        question_row.contact_id = Some(known.id);
+                    } else {
+                        contacts::insert(tx, tenant, &contact).await?;
+                    }
                 }
                 if is_new_conversation {
                     conversations::insert(tx, tenant, &conversation).await?;
@@ -117,7 +133,8 @@ pub(crate) async fn open(
                     conversations::touch(tx, tenant, conversation.id, &title, now).await?;
                 }
                 messages::insert(tx, tenant, &question_row).await?;
-                messages::insert(tx, tenant, &answer_row).await
+                messages::insert(tx, tenant, &answer_row).await?;
+                Ok(conversation.contact_id)
             })
         })
         .await?;
@@ -164,9 +181,15 @@ fn rows(
 }
 
 /// Loads everything the question refers to, so that what is wrong is said before anything is stored.
-async fn resolve(app: &App, tenant: Tenant, chatbot: ChatbotId, question: &Question) -> Result<Place> {
+async fn resolve(
+    app: &App,
+    tenant: Tenant,
+    (chatbot, inbox): (ChatbotId, InboxId),
+    question: &Question,
+) -> Result<Place> {
     let mut place = Place::default();
-    if question.conversation.is_none() && question.sender.is_none() && question.attachments.is_empty() {
+    let needs_nothing = question.conversation.is_none() && question.sender.is_none() && question.source_id.is_none();
+    if needs_nothing && question.attachments.is_empty() {
         return Ok(place);
     }
     let mut errors = FieldErrors::default();
@@ -183,8 +206,11 @@ async fn resolve(app: &App, tenant: Tenant, chatbot: ChatbotId, question: &Quest
     if let Some(id) = question.sender {
         place.sender = contacts::get(&mut tx, tenant, id).await?;
         if place.sender.is_none() {
-            errors.add("message.sender", "No contact has this id.");
+            errors.add(question.sender_field, "No contact has this id.");
         }
+    }
+    if let (None, Some(source_id)) = (&place.sender, &question.source_id) {
+        place.sender = contacts::by_source(&mut tx, tenant, inbox, source_id).await?;
     }
     for (position, id) in question.attachments.iter().enumerate() {
         match attachments::get(&mut tx, tenant, *id).await? {

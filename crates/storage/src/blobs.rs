@@ -127,6 +127,13 @@ impl Incoming {
     /// # Errors
     /// [`Error::Conflict`] when there are bytes under the key, which stay as they are.
     pub async fn publish(mut self, blobs: &Blobs, key: &str) -> Result<()> {
+        let published = self.try_publish(blobs, key).await;
+        // Before the answer, whatever it is: who was refused has left nothing behind.
+        self.remove_temporary().await;
+        published
+    }
+
+    async fn try_publish(&mut self, blobs: &Blobs, key: &str) -> Result<()> {
         let target = blobs.path(key).ok_or_else(|| Error::bug(format!("{key:?} is no blob key")))?;
         let folder = target.parent().map(Path::to_owned).ok_or_else(|| Error::bug("a blob key without folder"))?;
         let storing = |error| failure("storing an upload", error);
@@ -144,7 +151,6 @@ impl Incoming {
             }
             Err(error) => return Err(storing(error)),
         }
-        self.remove_temporary().await;
         for parent in folder.ancestors().take_while(|parent| parent.starts_with(&blobs.root)) {
             fs::File::open(parent).await.map_err(storing)?.sync_all().await.map_err(storing)?;
         }

@@ -56,6 +56,9 @@ pub(crate) fn fault(error: sqlx::Error) -> Error {
         if matches!(database.code().as_deref(), Some("13" | "53100")) {
             return Error::OutOfSpace("the database's disk is full".to_owned());
         }
+        if database.is_unique_violation() {
+            return Error::Conflict("the same was made at the same time by another request; try again".to_owned());
+        }
         // PostgreSQL's serialization_failure and deadlock_detected: the same again works.
         if matches!(database.code().as_deref(), Some("40001" | "40P01")) {
             return Error::Unavailable("the same things were being changed elsewhere; try again".to_owned());

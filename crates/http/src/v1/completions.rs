@@ -17,6 +17,9 @@ use crate::extract::{Authorized, Body, PathId, Reference, grants};
 use crate::sse;
 use crate::v1::citations::{Citation, CitationNode, citation_nodes, citations};
 
+/// Characters of what callers call a contact.
+const MAX_SOURCE_ID: usize = 255;
+
 /// A question to a chatbot.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -25,6 +28,18 @@ pub(crate) struct CompletionBody {
     #[serde(default)]
     conversation: Option<String>,
     message: MessageBody,
+    /// The contact who asks, for a new conversation; as `message.sender`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    contact: Option<Reference>,
+    /// Another name of `contact`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    contact_id: Option<Reference>,
+    /// What the caller calls the contact who asks; one is made when there is none. At most 255
+    /// characters.
+    #[serde(default)]
+    source_id: Option<String>,
     /// Whether the answer is streamed as server-sent events.
     #[serde(default)]
     is_streaming: Option<bool>,
@@ -60,15 +75,25 @@ impl CompletionBody {
             Some(id) => Some(Reference(id).require("conversation")?),
             None => None,
         };
-        let sender = match &self.message.sender {
-            Some(reference) => Some(reference.require("message.sender")?),
-            None => None,
+        let named =
+            [("message.sender", &self.message.sender), ("contact", &self.contact), ("contactId", &self.contact_id)];
+        let named = named.into_iter().find_map(|(field, reference)| Some((field, reference.as_ref()?)));
+        let (sender_field, sender) = match named {
+            Some((field, reference)) => (field, Some(reference.require(field)?)),
+            None => ("", None),
         };
+        let source_id = self.source_id.map(|id| id.trim().to_owned()).filter(|id| !id.is_empty());
+        if source_id.as_ref().is_some_and(|id| id.chars().count() > MAX_SOURCE_ID) {
+            let message = format!("Ensure this field has no more than {MAX_SOURCE_ID} characters.");
+            return Err(Error::field("sourceId", message));
+        }
         let attachments = self.message.attachments.unwrap_or_default();
         let verbatim = |value: Option<Value>| value.filter(|value| !value.is_null()).map(|value| value.to_string());
         Ok(Question {
             conversation,
             sender,
+            sender_field,
+            source_id,
             content: self.message.content.unwrap_or_default(),
             content_payload: verbatim(self.message.content_payload),
             query_metadata: verbatim(self.message.query_metadata),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use parlance_llm::{ErrorKind, Role};
+use parlance_storage::conversations;
 use parlance_testkit::{Event, Script, ScriptedChat, Step, TestApp};
 use serde_json::{Value, json};
 
@@ -268,4 +269,35 @@ async fn what_is_wrong_is_said_before_the_first_byte() {
         answer.expect(status).json();
     }
     assert!(chat.requests().is_empty());
+}
+
+#[tokio::test]
+async fn who_asks_is_named_by_contact_or_by_the_caller_s_own_id() {
+    let app = TestApp::start().await;
+    let path = format!("chatbots/{}/completions/", app.chatbot());
+    let asked = async |body: Value| {
+        let answer = app.owner().post(&path, &body).await.body_of(200);
+        let conversation = answer["conversationId"].as_str().unwrap().parse().unwrap();
+        let mut tx = app.app.db.read(app.tenant).await.unwrap();
+        let chatbot = app.chatbot().parse().unwrap();
+        let found = conversations::of_chatbot(&mut tx, app.tenant, chatbot, conversation).await;
+        found.unwrap().unwrap().0.contact_id.to_string()
+    };
+    let message = json!({"content": "Hello?"});
+    let first = asked(json!({"message": message, "sourceId": "customer-7"})).await;
+    assert_eq!(asked(json!({"message": message, "source_id": "customer-7"})).await, first, "the same contact");
+    assert_ne!(asked(json!({"message": message, "sourceId": "customer-8"})).await, first);
+    assert_ne!(asked(json!({"message": message})).await, first, "a new anonymous one");
+    for body in [
+        json!({"message": message, "contact": first}),
+        json!({"message": message, "contactId": first}),
+        json!({"message": {"content": "Hello?", "sender": first}, "sourceId": "customer-8"}),
+    ] {
+        assert_eq!(asked(body).await, first);
+    }
+    let unknown = json!({"message": message, "contact": "0199d000-0000-7000-8000-000000000000"});
+    let refused = app.owner().post(&path, &unknown).await.body_of(400);
+    assert!(refused["contact"].is_array(), "{refused}");
+    let long = json!({"message": message, "sourceId": "x".repeat(256)});
+    assert!(app.owner().post(&path, &long).await.body_of(400)["sourceId"].is_array());
 }
