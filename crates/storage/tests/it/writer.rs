@@ -130,7 +130,7 @@ async fn a_write_whose_statement_fails_is_undone_whole() {
         // The same id again under another key.
         uploads::insert(tx, tenant, &Upload { blob_key: "c".into(), ..twin.clone() }).await
     });
-    assert!(matches!(outcome, Err(Error::Internal { .. })), "{outcome:?}");
+    assert!(matches!(outcome, Err(Error::Conflict(_))), "{outcome:?}");
     assert_eq!(count(&world.db).await, 0);
 }
 
