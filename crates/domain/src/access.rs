@@ -1,6 +1,6 @@
 //! Who is asking, for which organisation, and what they may do.
 
-use crate::kind::{ApiKeyId, OrganisationId, UserId};
+use crate::kind::{ApiKeyId, ContactId, InboxId, OrganisationId, UserId, WebChatId};
 
 /// Proof that a caller acts for one organisation. Storage functions of tenant data take it, so
 /// there is no way to ask for a thing without saying whose it is.
@@ -60,6 +60,12 @@ permissions! {
     WriteModels, "models:write", 8;
     ReadOrganisation, "organisation:read", 9;
     WriteOrganisation, "organisation:write", 10;
+    ReadChannels, "channels:read", 11;
+    WriteChannels, "channels:write", 12;
+    ReadContacts, "contacts:read", 13;
+    WriteContacts, "contacts:write", 14;
+    ReadTools, "tools:read", 15;
+    WriteTools, "tools:write", 16;
 }
 
 /// A set of permissions.
@@ -102,6 +108,20 @@ impl FromIterator<Permission> for Scopes {
 pub enum PrincipalKind {
     /// `Authorization: Api-Key ...` of a program.
     ApiKey(ApiKeyId),
+    /// `Authorization: Visitor ...` of a chat page.
+    Visitor(Visitor),
+}
+
+/// Somebody on a chat page. They reach their own contact, conversations, messages, attachments and
+/// streams in this inbox, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Visitor {
+    /// The page.
+    pub web_chat: WebChatId,
+    /// Where its conversations arrive.
+    pub inbox: InboxId,
+    /// Who they are.
+    pub contact: ContactId,
 }
 
 /// An authenticated caller.
@@ -109,12 +129,22 @@ pub enum PrincipalKind {
 pub struct Principal {
     /// The organisation acted for.
     pub tenant: Tenant,
-    /// The user behind the credential.
-    pub user: UserId,
+    /// The user behind the credential; nobody for a visitor.
+    pub user: Option<UserId>,
     /// The credential.
     pub kind: PrincipalKind,
-    /// What is allowed.
+    /// What is allowed. A visitor has none of these: what they may do follows from who they are.
     pub scopes: Scopes,
+}
+
+impl Principal {
+    /// The visitor, when the caller is one.
+    pub const fn visitor(&self) -> Option<Visitor> {
+        match self.kind {
+            PrincipalKind::Visitor(visitor) => Some(visitor),
+            PrincipalKind::ApiKey(_) => None,
+        }
+    }
 }
 
 #[cfg(test)]

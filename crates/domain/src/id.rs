@@ -190,6 +190,20 @@ pub mod kind {
         Upload, UploadId, "upload";
         Job, JobId, "job";
         Parser, ParserId, "parser";
+        Tool, ToolId, "tool";
+        ContactCredential, ContactCredentialId, "contact credential";
+        Label, LabelId, "label";
+        Faq, FaqId, "FAQ";
+        Group, GroupId, "group";
+        GroupMember, GroupMemberId, "group member";
+        GroupChatbot, GroupChatbotId, "group chatbot";
+        AuditEntry, AuditEntryId, "audit entry";
+        WebhookDelivery, WebhookDeliveryId, "webhook delivery";
+        WebhookAttempt, WebhookAttemptId, "webhook attempt";
+        VisitorSession, VisitorSessionId, "visitor session";
+        CustomDomain, CustomDomainId, "custom domain";
+        Feedback, FeedbackId, "feedback";
+        SignAuth, SignAuthId, "sign-in";
     }
 }
 

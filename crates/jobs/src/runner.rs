@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use parlance_domain::{Error, Result, Tenant};
-use parlance_service::{App, ingest};
+use parlance_service::App;
 use parlance_storage::Scope;
 use parlance_storage::jobs::{self, Job};
 use tokio::sync::Semaphore;
@@ -20,6 +21,27 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest pause before another attempt.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
+/// The table of jobs.
+const KINDS: &[Kind] = &[crate::ingest::KIND];
+
+/// What the runner does with the jobs of one kind.
+pub(crate) struct Kind {
+    /// Name in the row of a job.
+    pub(crate) name: &'static str,
+    /// Attempts at most.
+    pub(crate) attempts: fn(&App) -> u32,
+    /// What a person can do about a job that was given up, as a sentence.
+    pub(crate) advice: &'static str,
+    /// Makes one attempt.
+    pub(crate) run: for<'a> fn(&'a App, Tenant, &'a Job) -> BoxFuture<'a, Outcome>,
+    /// Tells people that the job waits, for this reason and this long. Changes nothing when the job
+    /// is not held any more.
+    pub(crate) wait: for<'a> fn(&'a App, Tenant, &'a Job, &'a str, Duration) -> BoxFuture<'a, Result<()>>,
+    /// Ends the job as failed for this reason, in a form that a person understands. Changes nothing
+    /// when the job is not held any more.
+    pub(crate) fail: for<'a> fn(&'a App, Tenant, &'a Job, String) -> BoxFuture<'a, Result<()>>,
+}
+
 /// How an attempt ended.
 #[derive(Debug)]
 pub enum Outcome {
@@ -27,6 +49,8 @@ pub enum Outcome {
     Done,
     /// It is to be tried again, for this reason.
     Retry(String),
+    /// It is to be tried again after this time, for this reason.
+    RetryAfter(Duration, String),
     /// It can never succeed, for this reason.
     Fail(String),
     /// Nobody wants it any more.
@@ -97,14 +121,20 @@ async fn pause_until_due(app: &App) -> Duration {
 
 async fn work(app: &App, job: &Job) {
     let tenant = Tenant::authenticated(job.organisation);
-    if job.attempts > i64::from(app.settings.ingest_attempts) {
+    let Some(kind) = KINDS.iter().find(|kind| kind.name == job.kind) else {
+        // Written by a newer version. It stays for that one, and is looked at again later.
+        tracing::error!(job = %job.id, kind = job.kind, "no job is called so");
+        put_back(app, tenant, job, "no job is called so", LONGEST_PAUSE).await;
+        return;
+    };
+    if job.attempts > i64::from((kind.attempts)(app)) {
         // Its last attempts ended without a word: they took the process down with them, or it was killed.
-        let reason = "The server ended each time while it worked on this file; reparse the file to try again.";
-        settle(app, tenant, job, Outcome::Fail(reason.to_owned())).await;
+        let reason = format!("The server ended each time while it worked on this. {}", kind.advice);
+        settle(app, tenant, (kind, job), Outcome::Fail(reason)).await;
         return;
     }
     let outcome = tokio::select! {
-        outcome = perform(app, tenant, job) => outcome,
+        outcome = (kind.run)(app, tenant, job) => outcome,
         () = keep_lease(app, tenant, job) => Outcome::Obsolete,
         () = app.stopping.cancelled() => {
             // Another start goes on with it at once, and with as many attempts.
@@ -115,15 +145,7 @@ async fn work(app: &App, job: &Job) {
             return;
         }
     };
-    settle(app, tenant, job, outcome).await;
-}
-
-/// The table of jobs.
-async fn perform(app: &App, tenant: Tenant, job: &Job) -> Outcome {
-    match job.kind.as_str() {
-        ingest::KIND => crate::ingest::run(app, tenant, job).await,
-        unknown => Outcome::Fail(format!("no job is called {unknown:?}")),
-    }
+    settle(app, tenant, (kind, job), outcome).await;
 }
 
 /// Returns when the lease is lost.
@@ -143,17 +165,21 @@ async fn keep_lease(app: &App, tenant: Tenant, job: &Job) {
     }
 }
 
-async fn settle(app: &App, tenant: Tenant, job: &Job, outcome: Outcome) {
+async fn settle(app: &App, tenant: Tenant, (kind, job): (&Kind, &Job), outcome: Outcome) {
     let label = match &outcome {
         Outcome::Done => "done",
-        Outcome::Retry(_) => "retry",
+        Outcome::Retry(_) | Outcome::RetryAfter(..) => "retry",
         Outcome::Fail(_) => "failed",
         Outcome::Obsolete => "obsolete",
     };
     metrics::counter!("parlance_jobs_total", "kind" => job.kind.clone(), "end" => label).increment(1);
     let attempts = u32::try_from(job.attempts).unwrap_or(u32::MAX);
+    let (pause, outcome) = match outcome {
+        Outcome::RetryAfter(pause, reason) => (pause, Outcome::Retry(reason)),
+        other => (FIRST_PAUSE.saturating_mul(1_u32 << attempts.saturating_sub(1).min(10)).min(LONGEST_PAUSE), other),
+    };
     match outcome {
-        Outcome::Done => {}
+        Outcome::Done | Outcome::RetryAfter(..) => {}
         Outcome::Obsolete => {
             let finished = job.clone();
             let ended = app
@@ -162,19 +188,18 @@ async fn settle(app: &App, tenant: Tenant, job: &Job, outcome: Outcome) {
                 .await;
             log_failure(ended.map(drop), job);
         }
-        Outcome::Retry(reason) if attempts < app.settings.ingest_attempts => {
-            let pause = FIRST_PAUSE.saturating_mul(1_u32 << attempts.saturating_sub(1).min(10)).min(LONGEST_PAUSE);
+        Outcome::Retry(reason) if attempts < (kind.attempts)(app) => {
             tracing::warn!(job = %job.id, kind = job.kind, attempts, reason, pause_s = pause.as_secs(), "a job waits");
-            log_failure(ingest::wait(app, tenant, job, &reason, pause).await, job);
+            log_failure((kind.wait)(app, tenant, job, &reason, pause).await, job);
             put_back(app, tenant, job, &reason, pause).await;
         }
         Outcome::Retry(reason) => {
-            let reason = format!("{reason} Gave up after {attempts} attempts; reparse the file to try again.");
-            log_failure(ingest::fail(app, tenant, job, reason).await, job);
+            let reason = format!("{reason} Gave up after {attempts} attempts. {}", kind.advice);
+            log_failure((kind.fail)(app, tenant, job, reason).await, job);
         }
         Outcome::Fail(reason) => {
             tracing::info!(job = %job.id, kind = job.kind, reason, "a job failed");
-            log_failure(ingest::fail(app, tenant, job, reason).await, job);
+            log_failure((kind.fail)(app, tenant, job, reason).await, job);
         }
     }
 }

@@ -12,7 +12,7 @@ use parlance_domain::kind::{ChatbotId, MessageId};
 use parlance_domain::{Error, Principal, Result};
 use parlance_llm::{ChatEvent, Image, Usage};
 use parlance_storage::chatbots::Chatbot;
-use parlance_storage::messages;
+use parlance_storage::{conversations, messages};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
@@ -335,18 +335,28 @@ async fn read_attachments(app: &App, turn: &Turn) -> (Vec<(String, String)>, Vec
 /// The answer to this message while it is made and a while after; else `None`, and the stored
 /// message says it all.
 pub fn follow(app: &App, principal: &Principal, message: MessageId, after: usize) -> Option<Reader> {
-    app.streams.get(principal.tenant, message).map(|answer| answer.subscribe(after))
+    app.streams.get(principal, message).map(|answer| answer.subscribe(after))
 }
 
 /// Stops an answer. Stopping one that has ended changes nothing.
 pub async fn cancel(app: &App, principal: &Principal, message: MessageId) -> Result<messages::Message> {
-    let tenant = principal.tenant;
-    if let Some(answer) = app.streams.get(tenant, message) {
+    if let Some(answer) = app.streams.get(principal, message) {
         let reader = answer.subscribe(0);
         answer.cancel();
         reader.finished().await;
     }
+    stored(app, principal, message).await
+}
+
+/// An answer as it is stored, if the caller may reach it.
+pub async fn stored(app: &App, principal: &Principal, message: MessageId) -> Result<messages::Message> {
+    let tenant = principal.tenant;
     let mut tx = app.db.read(tenant).await?;
     let message = messages::get(&mut tx, tenant, message).await?;
-    message.filter(|message| message.kind == "outgoing").ok_or(Error::NotFound("message"))
+    let message = message.filter(|message| message.kind == "outgoing").ok_or(Error::NotFound("message"))?;
+    if let Some(visitor) = principal.visitor() {
+        let conversation = conversations::get(&mut tx, tenant, message.conversation_id).await?;
+        conversation.filter(|own| own.contact_id == visitor.contact).ok_or(Error::NotFound("message"))?;
+    }
+    Ok(message)
 }

@@ -92,7 +92,7 @@ pub async fn authenticate(app: &App, authorization: Option<&[u8]>) -> Result<Pri
     };
     let principal = Principal {
         tenant: Tenant::authenticated(stored.organisation),
-        user: stored.user_id,
+        user: Some(stored.user_id),
         kind: PrincipalKind::ApiKey(stored.id),
         scopes: Scopes::parse(&stored.scopes),
     };

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use parlance_domain::kind::{AttachmentId, ChatbotId, ContactId, ConversationId, InboxId, MessageId};
 use parlance_domain::{FieldErrors, Result, Tenant};
+use parlance_retrieval::fold;
 use parlance_storage::attachments::{self, Attachment};
 use parlance_storage::contacts::{self, Contact};
-use parlance_storage::conversations::{self, Conversation};
+use parlance_storage::conversations::{self, Activity, Conversation};
 use parlance_storage::messages::{self, Message};
 
 use crate::App;
@@ -83,10 +84,15 @@ pub(crate) async fn open(
         let contact = place.sender.unwrap_or_else(|| {
             let anonymous = Contact {
                 id: app.new_id(),
-                inbox_id: inbox,
                 name: ANONYMOUS.to_owned(),
+                name_folded: fold(ANONYMOUS),
+                avatar: None,
+                phone_number: None,
+                email: None,
                 source_id: question.source_id.clone(),
+                query_metadata: None,
                 created_at: now,
+                updated_at: now,
             };
             new_contact = Some(anonymous.clone());
             anonymous
@@ -96,8 +102,15 @@ pub(crate) async fn open(
             inbox_id: inbox,
             contact_id: contact.id,
             title: title.clone(),
+            title_folded: fold(&title),
+            auto_reply_enabled: true,
+            is_group_chat: false,
+            enable_group_mention: false,
+            unread_count: 1,
+            last_read_at: None,
             created_at: now,
             last_message_at: Some(now),
+            last_activity_at: now,
         };
         (conversation, contact.name)
     };
@@ -124,13 +137,15 @@ pub(crate) async fn open(
                         conversation.contact_id = known.id;
                         question_row.contact_id = Some(known.id);
                     } else {
-                        contacts::insert(tx, tenant, &contact).await?;
+                        contacts::insert(tx, tenant, &contact, inbox).await?;
                     }
                 }
                 if is_new_conversation {
                     conversations::insert(tx, tenant, &conversation).await?;
                 } else {
-                    conversations::touch(tx, tenant, conversation.id, &title, now).await?;
+                    let title_folded = fold(&title);
+                    let activity = Activity { at: now, unread: 1, title: &title, title_folded: &title_folded };
+                    conversations::touch(tx, tenant, conversation.id, &activity).await?;
                 }
                 messages::insert(tx, tenant, &question_row).await?;
                 messages::insert(tx, tenant, &answer_row).await?;
@@ -154,6 +169,7 @@ fn rows(
         id: app.new_id(),
         conversation_id: conversation.id,
         contact_id: Some(conversation.contact_id),
+        user_id: None,
         kind: "incoming".to_owned(),
         state: "done".to_owned(),
         content: question.content.clone(),
@@ -161,6 +177,11 @@ fn rows(
         query_metadata: question.query_metadata.clone(),
         attachments: attachments_json(attachments),
         citations: "[]".to_owned(),
+        canvas: None,
+        feedback_id: None,
+        feedback_type: None,
+        feedback_suggestion: None,
+        feedback_at: None,
         error: None,
         created_at: now,
     };

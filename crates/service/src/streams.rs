@@ -5,8 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parlance_domain::Principal;
 use parlance_domain::kind::{ContactId, ConversationId, MessageId};
-use parlance_domain::{Principal, Tenant};
 use tokio_util::task::TaskTracker;
 
 use crate::live_answer::LiveAnswer;
@@ -59,11 +59,12 @@ impl Streams {
         answer
     }
 
-    /// The organisation's answer to this message id, while it is known.
-    pub fn get(&self, tenant: Tenant, message: MessageId) -> Option<Arc<LiveAnswer>> {
+    /// The answer with this message id, while it is known, if the caller may reach it.
+    pub fn get(&self, principal: &Principal, message: MessageId) -> Option<Arc<LiveAnswer>> {
         let answers = self.answers();
         let known = answers.live.get(&message).or_else(|| answers.kept.get(&message));
-        known.filter(|answer| answer.tenant == tenant).cloned()
+        let is_theirs = |answer: &LiveAnswer| principal.visitor().is_none_or(|own| own.contact == answer.contact);
+        known.filter(|answer| answer.tenant == principal.tenant && is_theirs(answer)).cloned()
     }
 
     /// Notes that an answer ended and lets the oldest go when there are too many.
@@ -109,19 +110,21 @@ impl Streams {
 
 #[cfg(test)]
 mod tests {
-    use parlance_domain::kind::{ApiKeyId, OrganisationId, UserId};
-    use parlance_domain::{Ids, PrincipalKind, Scopes, Timestamp};
+    use parlance_domain::{Id, IdKind, Ids, PrincipalKind, Scopes, Tenant, Timestamp, Visitor};
 
     use crate::live_answer::{AnswerEvent, End};
 
     use super::*;
 
+    fn id<K: IdKind>() -> Id<K> {
+        Ids.next(Timestamp::from_millis(1_700_000_000_000))
+    }
+
     fn principal() -> Principal {
-        let now = Timestamp::from_millis(1_700_000_000_000);
         Principal {
-            tenant: Tenant::authenticated(Ids.next::<parlance_domain::kind::Organisation>(now) as OrganisationId),
-            user: Ids.next::<parlance_domain::kind::User>(now) as UserId,
-            kind: PrincipalKind::ApiKey(Ids.next::<parlance_domain::kind::ApiKey>(now) as ApiKeyId),
+            tenant: Tenant::authenticated(id()),
+            user: Some(id()),
+            kind: PrincipalKind::ApiKey(id()),
             scopes: Scopes::all(),
         }
     }
@@ -191,8 +194,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_finished_answers_make_room() {
+        let asker = principal();
         let fill = |streams: &Streams| {
-            let answer = start(streams, &principal(), Duration::ZERO);
+            let answer = start(streams, &asker, Duration::ZERO);
             answer.text(&"x".repeat(200));
             answer.end(End::Cancelled);
             streams.finished(&answer);
@@ -201,9 +205,15 @@ mod tests {
         let one = fill(&streams(1 << 20)).memory();
         let streams = streams(2 * one);
         let answers: Vec<_> = (0..3).map(|_| fill(&streams)).collect();
-        let kept = |answer: &LiveAnswer| streams.get(answer.tenant, answer.message).is_some();
+        let kept = |answer: &LiveAnswer| streams.get(&asker, answer.message).is_some();
         assert_eq!(answers.iter().map(|answer| kept(answer)).collect::<Vec<_>>(), [false, true, true]);
-        assert!(streams.get(principal().tenant, answers[2].message).is_none(), "another organisation");
+        assert!(streams.get(&principal(), answers[2].message).is_none(), "another organisation");
+        let visitor = |contact| Principal {
+            kind: PrincipalKind::Visitor(Visitor { web_chat: id(), inbox: id(), contact }),
+            ..asker
+        };
+        assert!(streams.get(&visitor(answers[2].contact), answers[2].message).is_some());
+        assert!(streams.get(&visitor(id()), answers[2].message).is_none(), "another visitor");
         assert_eq!(streams.live(), 0);
     }
 }

@@ -16,10 +16,31 @@ pub struct Conversation {
     pub contact_id: ContactId,
     /// The first question, shortened.
     pub title: String,
+    /// The title as it is searched for.
+    pub title_folded: String,
+    /// Whether the assistant answers; a person who takes over switches it off.
+    pub auto_reply_enabled: bool,
+    /// Whether several people write.
+    pub is_group_chat: bool,
+    /// Whether the assistant answers in a group only when it is mentioned.
+    pub enable_group_mention: bool,
+    /// Incoming messages since it was last read.
+    pub unread_count: i64,
+    /// When a person last read it.
+    pub last_read_at: Option<Timestamp>,
     /// When it began.
     pub created_at: Timestamp,
     /// When the last message was stored.
     pub last_message_at: Option<Timestamp>,
+    /// When the last message was stored, or when it began: what lists are ordered by.
+    pub last_activity_at: Timestamp,
+}
+
+macro_rules! columns {
+    () => {
+        "c.id, c.inbox_id, c.contact_id, c.title, c.title_folded, c.auto_reply_enabled, c.is_group_chat, \
+         c.enable_group_mention, c.unread_count, c.last_read_at, c.created_at, c.last_message_at, c.last_activity_at"
+    };
 }
 
 /// Adds a conversation.
@@ -27,18 +48,34 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, conversation: &Conversation) ->
     execute!(
         tx,
         sqlx::query(
-            "INSERT INTO conversations (id, org_id, inbox_id, contact_id, title, created_at, last_message_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)"
+            "INSERT INTO conversations (org_id, id, inbox_id, contact_id, title, title_folded, auto_reply_enabled, \
+         is_group_chat, enable_group_mention, unread_count, last_read_at, created_at, last_message_at, \
+         last_activity_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
         )
-        .bind(conversation.id)
         .bind(tenant.organisation())
+        .bind(conversation.id)
         .bind(conversation.inbox_id)
         .bind(conversation.contact_id)
         .bind(&conversation.title)
+        .bind(&conversation.title_folded)
+        .bind(conversation.auto_reply_enabled)
+        .bind(conversation.is_group_chat)
+        .bind(conversation.enable_group_mention)
+        .bind(conversation.unread_count)
+        .bind(conversation.last_read_at)
         .bind(conversation.created_at)
         .bind(conversation.last_message_at)
+        .bind(conversation.last_activity_at)
     )
     .map(drop)
+}
+
+/// One conversation.
+pub async fn get(tx: &mut Tx, tenant: Tenant, id: ConversationId) -> Result<Option<Conversation>> {
+    on_tx!(tx, db => sqlx::query_as(concat!(
+        "SELECT ", columns!(), " FROM conversations AS c WHERE c.org_id = $1 AND c.id = $2"))
+        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+    .map_err(fault)
 }
 
 /// A conversation that the assistant takes part in.
@@ -48,10 +85,10 @@ pub async fn of_chatbot(
     chatbot: ChatbotId,
     id: ConversationId,
 ) -> Result<Option<(Conversation, String)>> {
-    let row: Option<ConversationWithName> = on_tx!(tx, db => sqlx::query_as(
-        "SELECT c.id, c.inbox_id, c.contact_id, c.title, c.created_at, c.last_message_at, k.name AS contact_name \
+    let row: Option<ConversationWithName> = on_tx!(tx, db => sqlx::query_as(concat!(
+        "SELECT ", columns!(), ", k.name AS contact_name \
          FROM conversations AS c JOIN inboxes AS i ON i.id = c.inbox_id JOIN contacts AS k ON k.id = c.contact_id \
-         WHERE c.org_id = $1 AND c.id = $2 AND i.org_id = $1 AND i.chatbot_id = $3")
+         WHERE c.org_id = $1 AND c.id = $2 AND i.org_id = $1 AND i.chatbot_id = $3"))
         .bind(tenant.organisation()).bind(id).bind(chatbot).fetch_optional(db).await)
     .map_err(fault)?;
     Ok(row.map(|row| (row.conversation, row.contact_name)))
@@ -71,18 +108,34 @@ pub async fn exists(tx: &mut Tx, tenant: Tenant, id: ConversationId) -> Result<b
     .map_err(fault)
 }
 
-/// Notes that a message was stored, and sets the title if there is none yet.
-pub async fn touch(tx: &mut Tx, tenant: Tenant, id: ConversationId, title: &str, now: Timestamp) -> Result<()> {
+/// What a stored message changes about its conversation.
+#[derive(Clone, Copy, Debug)]
+pub struct Activity<'a> {
+    /// When it was stored.
+    pub at: Timestamp,
+    /// Messages that nobody has read yet: those from the contact.
+    pub unread: i64,
+    /// The title, if there is none yet.
+    pub title: &'a str,
+    /// The title as it is searched for.
+    pub title_folded: &'a str,
+}
+
+/// Notes that a message was stored.
+pub async fn touch(tx: &mut Tx, tenant: Tenant, id: ConversationId, activity: &Activity<'_>) -> Result<()> {
     execute!(
         tx,
         sqlx::query(
-            "UPDATE conversations SET last_message_at = $3, title = CASE WHEN title = '' THEN $4 ELSE title END \
-         WHERE org_id = $1 AND id = $2"
+            "UPDATE conversations SET last_message_at = $3, last_activity_at = $3, unread_count = unread_count + $4, \
+         title_folded = CASE WHEN title = '' THEN $6 ELSE title_folded END, \
+         title = CASE WHEN title = '' THEN $5 ELSE title END WHERE org_id = $1 AND id = $2"
         )
         .bind(tenant.organisation())
         .bind(id)
-        .bind(now)
-        .bind(title)
+        .bind(activity.at)
+        .bind(activity.unread)
+        .bind(activity.title)
+        .bind(activity.title_folded)
     )
     .map(drop)
 }

@@ -1,6 +1,6 @@
 //! Messages of conversations, from people and assistants.
 
-use parlance_domain::kind::{ChatbotId, ContactId, ConversationId, MessageId, OrganisationId};
+use parlance_domain::kind::{ChatbotId, ContactId, ConversationId, FeedbackId, MessageId, OrganisationId, UserId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
 use crate::tx::{Tx, execute, fault, on_tx};
@@ -12,8 +12,10 @@ pub struct Message {
     pub id: MessageId,
     /// The conversation it is part of.
     pub conversation_id: ConversationId,
-    /// The contact who wrote it; `None` for the assistant.
+    /// The contact who wrote it; `None` for the assistant and for a person who replied.
     pub contact_id: Option<ContactId>,
+    /// The person who replied; `None` for the contact and the assistant.
+    pub user_id: Option<UserId>,
     /// `incoming` (from the contact) or `outgoing`.
     #[sqlx(rename = "type")]
     pub kind: String,
@@ -29,6 +31,16 @@ pub struct Message {
     pub attachments: String,
     /// Passages cited, as a JSON list.
     pub citations: String,
+    /// A document beside the text, as JSON.
+    pub canvas: Option<String>,
+    /// Id of what the reader thought of it.
+    pub feedback_id: Option<FeedbackId>,
+    /// `like` or `dislike`.
+    pub feedback_type: Option<String>,
+    /// What the reader would have liked better.
+    pub feedback_suggestion: Option<String>,
+    /// When the reader said so.
+    pub feedback_at: Option<Timestamp>,
     /// Why it ended in `error`.
     pub error: Option<String>,
     /// When it was stored.
@@ -37,24 +49,25 @@ pub struct Message {
 
 macro_rules! columns {
     () => {
-        "id, conversation_id, contact_id, type, state, content, content_payload, query_metadata, attachments, \
-         citations, error, created_at"
+        "id, conversation_id, contact_id, user_id, type, state, content, content_payload, query_metadata, \
+         attachments, citations, canvas, feedback_id, feedback_type, feedback_suggestion, feedback_at, error, created_at"
     };
 }
 
-/// Stores a message.
+/// Stores a message. Feedback comes later, so it is not stored here.
 pub async fn insert(tx: &mut Tx, tenant: Tenant, message: &Message) -> Result<()> {
     execute!(
         tx,
         sqlx::query(
-            "INSERT INTO messages (org_id, id, conversation_id, contact_id, type, state, content, content_payload, \
-         query_metadata, attachments, citations, error, created_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13)"
+            "INSERT INTO messages (org_id, id, conversation_id, contact_id, user_id, type, state, content, \
+         content_payload, query_metadata, attachments, citations, canvas, error, created_at, updated_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)"
         )
         .bind(tenant.organisation())
         .bind(message.id)
         .bind(message.conversation_id)
         .bind(message.contact_id)
+        .bind(message.user_id)
         .bind(&message.kind)
         .bind(&message.state)
         .bind(&message.content)
@@ -62,6 +75,7 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, message: &Message) -> Result<()
         .bind(&message.query_metadata)
         .bind(&message.attachments)
         .bind(&message.citations)
+        .bind(&message.canvas)
         .bind(&message.error)
         .bind(message.created_at)
     )

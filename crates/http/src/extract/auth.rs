@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use axum::extract::FromRequestParts;
 use http::header;
 use http::request::Parts;
-use parlance_domain::{Error, Permission, Principal, Tenant};
+use parlance_domain::{Error, Permission, Principal, PrincipalKind, Tenant, Visitor};
 use parlance_service::App;
 
 use crate::error::ApiError;
@@ -33,7 +33,8 @@ pub(crate) mod grants {
 
     grants! {
         ReadChatbots WriteChatbots ReadKnowledge WriteKnowledge ReadConversations WriteConversations
-        Complete ReadModels WriteModels
+        Complete ReadModels WriteModels ReadOrganisation WriteOrganisation ReadChannels WriteChannels ReadContacts
+        WriteContacts ReadTools WriteTools
     }
 }
 
@@ -51,14 +52,53 @@ impl<G> Authorized<G> {
     }
 }
 
+async fn authenticate(parts: &Parts, app: &App) -> Result<Principal, ApiError> {
+    let header = parts.headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+    Ok(parlance_service::authenticate::authenticate(app, header).await?)
+}
+
 impl<G: Grant> FromRequestParts<App> for Authorized<G> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let header = parts.headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
-        let principal = parlance_service::authenticate::authenticate(app, header).await?;
+        let principal = authenticate(parts, app).await?;
+        // A visitor has no permissions, so none gets in here.
         if !principal.scopes.contains(G::PERMISSION) {
             return Err(Error::Forbidden(G::PERMISSION.name()).into());
+        }
+        Ok(Self { principal, grant: PhantomData })
+    }
+}
+
+/// A program that has the permission `G`, or any visitor. What a visitor may reach is for the
+/// service to limit: their own contact, conversations, messages, attachments and streams.
+pub(crate) struct Caller<G> {
+    /// The caller.
+    pub(crate) principal: Principal,
+    grant: PhantomData<fn() -> G>,
+}
+
+impl<G> Caller<G> {
+    /// The organisation that the caller acts for.
+    pub(crate) fn tenant(&self) -> Tenant {
+        self.principal.tenant
+    }
+
+    /// The visitor, when the caller is one.
+    pub(crate) fn visitor(&self) -> Option<Visitor> {
+        self.principal.visitor()
+    }
+}
+
+impl<G: Grant> FromRequestParts<App> for Caller<G> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        let principal = authenticate(parts, app).await?;
+        match principal.kind {
+            PrincipalKind::Visitor(_) => {}
+            PrincipalKind::ApiKey(_) if principal.scopes.contains(G::PERMISSION) => {}
+            PrincipalKind::ApiKey(_) => return Err(Error::Forbidden(G::PERMISSION.name()).into()),
         }
         Ok(Self { principal, grant: PhantomData })
     }

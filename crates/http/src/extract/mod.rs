@@ -7,7 +7,7 @@ mod ids;
 mod page;
 mod query;
 
-pub(crate) use auth::{Authorized, grants};
+pub(crate) use auth::{Authorized, Caller, grants};
 pub(crate) use body::{Body, ListBody, Patch, patch};
 pub(crate) use form::{Form, FormField};
 pub(crate) use ids::{PathId, PathIds, Reference};

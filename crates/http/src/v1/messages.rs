@@ -4,18 +4,18 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
-use parlance_domain::{Error, kind};
+use parlance_domain::kind;
 use parlance_service::citations::Cited;
 use parlance_service::live_answer::{AnswerEvent, End};
 use parlance_service::{App, answer_faults};
 use parlance_service::{answer, answer_end};
-use parlance_storage::messages::{self, Message};
+use parlance_storage::messages::Message;
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
 use crate::error::{ApiErrors, ApiResult};
-use crate::extract::{Authorized, PathId, grants};
+use crate::extract::{Caller, PathId, grants};
 use crate::sse::{self, Events};
 
 /// Follow an answer: what is missing after `Last-Event-ID`, then what comes. Ten minutes after its
@@ -24,22 +24,18 @@ use crate::sse::{self, Events};
     params(("id" = String, Path), ("Last-Event-ID" = Option<u64>, Header)),
     responses((status = 200, content_type = "text/event-stream", body = String), ApiErrors))]
 pub(crate) async fn stream(
-    auth: Authorized<grants::ReadConversations>,
+    caller: Caller<grants::ReadConversations>,
     State(app): State<App>,
     PathId(id): PathId<kind::Message>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let after = last.and_then(|value| value.trim().parse().ok()).unwrap_or_default();
-    if let Some(reader) = answer::follow(&app, &auth.principal, id, after) {
+    if let Some(reader) = answer::follow(&app, &caller.principal, id, after) {
         return Ok(sse::follow(&app, reader));
     }
-    let tenant = auth.tenant();
-    let message = {
-        let mut tx = app.db.read(tenant).await?;
-        messages::get(&mut tx, tenant, id).await?
-    };
-    let message = message.filter(|message| message.kind == "outgoing").ok_or(Error::NotFound("message"))?;
+    let tenant = caller.tenant();
+    let message = answer::stored(&app, &caller.principal, id).await?;
     let record = {
         let mut tx = app.db.read(tenant).await?;
         parlance_storage::records::of_message(&mut tx, tenant, id).await?
@@ -86,11 +82,11 @@ pub(crate) struct CancelOut {
 #[utoipa::path(post, path = "/api/v1/messages/{id}/cancel/", tag = "completions", params(("id" = String, Path)),
     responses((status = 200, body = CancelOut), ApiErrors))]
 pub(crate) async fn cancel(
-    auth: Authorized<grants::Complete>,
+    caller: Caller<grants::Complete>,
     State(app): State<App>,
     PathId(id): PathId<kind::Message>,
 ) -> ApiResult<Json<CancelOut>> {
-    let message = answer::cancel(&app, &auth.principal, id).await?;
+    let message = answer::cancel(&app, &caller.principal, id).await?;
     Ok(Json(CancelOut {
         id: message.id.to_string(),
         conversation: message.conversation_id.to_string(),

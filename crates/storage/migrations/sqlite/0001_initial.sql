@@ -206,14 +206,31 @@ CREATE INDEX inboxes_by_web_chat ON inboxes (web_chat_id);
 CREATE TABLE contacts (
     id TEXT NOT NULL PRIMARY KEY,
     org_id TEXT NOT NULL REFERENCES organisations (org_id),
-    inbox_id TEXT NOT NULL REFERENCES inboxes (id),
     name TEXT NOT NULL,
+    name_folded TEXT NOT NULL,
+    avatar TEXT,
+    phone_number TEXT,
+    email TEXT,
     source_id TEXT,
+    query_metadata TEXT,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
     deleted_at BIGINT
 );
-CREATE UNIQUE INDEX contacts_by_source ON contacts (inbox_id, source_id);
+CREATE INDEX contacts_by_org ON contacts (org_id, created_at);
+
+-- The inboxes that a contact writes to. The source id stands here too, because it is unique within
+-- an inbox; it is absent once the contact is deleted.
+CREATE TABLE contact_inboxes (
+    org_id TEXT NOT NULL,
+    contact_id TEXT NOT NULL REFERENCES contacts (id) ON DELETE CASCADE,
+    inbox_id TEXT NOT NULL REFERENCES inboxes (id) ON DELETE CASCADE,
+    source_id TEXT,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (contact_id, inbox_id)
+);
+CREATE UNIQUE INDEX contact_inboxes_by_source ON contact_inboxes (inbox_id, source_id);
+CREATE INDEX contact_inboxes_by_inbox ON contact_inboxes (inbox_id, created_at);
 
 CREATE TABLE conversations (
     id TEXT NOT NULL PRIMARY KEY,
@@ -221,16 +238,26 @@ CREATE TABLE conversations (
     inbox_id TEXT NOT NULL REFERENCES inboxes (id),
     contact_id TEXT NOT NULL REFERENCES contacts (id),
     title TEXT NOT NULL,
+    title_folded TEXT NOT NULL,
+    auto_reply_enabled BOOLEAN NOT NULL,
+    is_group_chat BOOLEAN NOT NULL,
+    enable_group_mention BOOLEAN NOT NULL,
+    unread_count BIGINT NOT NULL,
+    last_read_at BIGINT,
     created_at BIGINT NOT NULL,
-    last_message_at BIGINT
+    last_message_at BIGINT,
+    last_activity_at BIGINT NOT NULL
 );
-CREATE INDEX conversations_by_inbox ON conversations (inbox_id, last_message_at);
+CREATE INDEX conversations_by_inbox ON conversations (inbox_id, last_activity_at, id);
+CREATE INDEX conversations_by_org ON conversations (org_id, last_activity_at, id);
+CREATE INDEX conversations_by_contact ON conversations (contact_id);
 
 CREATE TABLE messages (
     id TEXT NOT NULL PRIMARY KEY,
     org_id TEXT NOT NULL,
     conversation_id TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
     contact_id TEXT,
+    user_id TEXT,
     type TEXT NOT NULL,
     state TEXT NOT NULL,
     content TEXT NOT NULL,
@@ -238,6 +265,11 @@ CREATE TABLE messages (
     query_metadata TEXT,
     attachments TEXT NOT NULL,
     citations TEXT NOT NULL,
+    canvas TEXT,
+    feedback_id TEXT,
+    feedback_type TEXT,
+    feedback_suggestion TEXT,
+    feedback_at BIGINT,
     error TEXT,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL

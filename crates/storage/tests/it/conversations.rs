@@ -1,6 +1,7 @@
 //! Contacts, conversations, messages and records.
 
 use parlance_domain::kind::MessageId;
+use parlance_storage::conversations::Activity;
 use parlance_storage::messages::{Ending, Message};
 use parlance_storage::records::Record;
 use parlance_storage::{Scope, contacts, conversations, messages, records};
@@ -19,11 +20,22 @@ async fn a_contact_is_found_by_id_and_by_source() {
     assert!(read!(world, tenant, tx => contacts::by_source(tx, tenant, inbox, "visitor-2")).unwrap().is_none());
     assert!(read!(world, tenant, tx => contacts::by_source(tx, tenant, id(), "visitor-1")).unwrap().is_none());
     let twin = contacts::Contact { id: id(), ..all.contact.clone() };
-    assert!(write!(world, tenant, tx => contacts::insert(tx, tenant, &twin)).is_err(), "a source is one contact");
+    assert!(
+        write!(world, tenant, tx => contacts::insert(tx, tenant, &twin, inbox)).is_err(),
+        "a source is one contact"
+    );
     for _ in 0..2 {
         let nameless = contacts::Contact { id: id(), source_id: None, ..all.contact.clone() };
-        write!(world, tenant, tx => contacts::insert(tx, tenant, &nameless)).unwrap();
+        write!(world, tenant, tx => contacts::insert(tx, tenant, &nameless, inbox)).unwrap();
     }
+    let other = contacts::Contact { id: id(), source_id: None, ..all.contact.clone() };
+    write!(world, tenant, tx, other => contacts::insert(tx, tenant, &other, inbox)).unwrap();
+    let stranger = other.id;
+    let taken = write!(world, tenant, tx => contacts::join(tx, tenant, stranger, (inbox, Some("visitor-1")), NOW));
+    assert!(matches!(taken, Err(parlance_domain::Error::Conflict(_))), "{taken:?}");
+    write!(world, tenant, tx => contacts::join(tx, tenant, stranger, (inbox, Some("visitor-2")), NOW)).unwrap();
+    let joined = read!(world, tenant, tx => contacts::by_source(tx, tenant, inbox, "visitor-2")).unwrap();
+    assert_eq!(joined.map(|contact| contact.id), Some(stranger));
 }
 
 #[tokio::test]
@@ -36,15 +48,20 @@ async fn a_conversation_belongs_to_its_assistant_and_keeps_its_first_title() {
         read!(world, tenant, tx => conversations::of_chatbot(tx, tenant, chatbot, conversation)).unwrap().unwrap()
     };
     assert_eq!(found().await, (all.conversation.clone(), "Visitor".to_owned()));
+    let got = read!(world, tenant, tx => conversations::get(tx, tenant, conversation)).unwrap();
+    assert_eq!(got, Some(all.conversation.clone()));
     let other = id();
     assert!(read!(world, tenant, tx => conversations::of_chatbot(tx, tenant, other, conversation)).unwrap().is_none());
     assert!(read!(world, tenant, tx => conversations::exists(tx, tenant, conversation)).unwrap());
     assert!(!read!(world, tenant, tx => conversations::exists(tx, tenant, id())).unwrap());
     for (title, seconds) in [("first", 1), ("second", 2)] {
-        write!(world, tenant, tx => conversations::touch(tx, tenant, conversation, title, later(seconds))).unwrap();
+        let activity = Activity { at: later(seconds), unread: 1, title, title_folded: title };
+        write!(world, tenant, tx => conversations::touch(tx, tenant, conversation, &activity)).unwrap();
     }
     let (touched, _) = found().await;
-    assert_eq!((touched.title.as_str(), touched.last_message_at), ("first", Some(later(2))));
+    assert_eq!((touched.title.as_str(), touched.title_folded.as_str()), ("first", "first"));
+    assert_eq!((touched.last_message_at, touched.last_activity_at), (Some(later(2)), later(2)));
+    assert_eq!(touched.unread_count, 2);
 }
 
 #[tokio::test]

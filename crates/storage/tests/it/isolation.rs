@@ -4,6 +4,7 @@
 //! that the statements' own predicates are what is tested as well as row-level security.
 
 use parlance_domain::Tenant;
+use parlance_storage::conversations::Activity;
 use parlance_storage::index_changes::IndexChange;
 use parlance_storage::jobs::Job;
 use parlance_storage::{
@@ -37,6 +38,7 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     assert!(chatbots::knowledge_bases(tx, who, all.chatbot.id).await.unwrap().is_empty());
     assert!(contacts::get(tx, who, all.contact.id).await.unwrap().is_none());
     assert!(contacts::by_source(tx, who, all.inbox.id, "visitor-1").await.unwrap().is_none());
+    assert!(conversations::get(tx, who, all.conversation.id).await.unwrap().is_none());
     let conversation = conversations::of_chatbot(tx, who, all.chatbot.id, all.conversation.id).await.unwrap();
     assert!(conversation.is_none());
     assert!(!conversations::exists(tx, who, all.conversation.id).await.unwrap());
@@ -114,7 +116,9 @@ async fn refuses_changes(world: &World, all: &Things, scope: Scope) {
     write!(world, scope, tx, all => async {
         assert!(!api_keys::revoke(tx, who, all.key.id, NOW).await?);
         chatbots::update(tx, who, &chatbots::Chatbot { name: "taken".into(), ..all.chatbot.clone() }).await?;
-        conversations::touch(tx, who, all.conversation.id, "taken", NOW).await?;
+        let activity = Activity { at: NOW, unread: 1, title: "taken", title_folded: "taken" };
+        conversations::touch(tx, who, all.conversation.id, &activity).await?;
+        contacts::join(tx, who, all.contact.id, (all.inbox.id, Some("taken")), NOW).await?;
         files::describe(tx, who, all.file.id, ("taken", "taken"), None, NOW).await?;
         assert_eq!(files::begin_generation(tx, who, all.file.id, id(), NOW).await?, None);
         let progress = files::Progress { stage: "parsing", done: 1, total: 2 };

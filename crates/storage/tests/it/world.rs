@@ -214,6 +214,7 @@ impl Things {
             id: question,
             conversation_id: conversation,
             contact_id: Some(contact),
+            user_id: None,
             kind: "incoming".into(),
             state: "done".into(),
             content: "保固多久？".into(),
@@ -221,6 +222,11 @@ impl Things {
             query_metadata: Some("{\"a\":1}".into()),
             attachments: "[]".into(),
             citations: "[]".into(),
+            canvas: None,
+            feedback_id: None,
+            feedback_type: None,
+            feedback_suggestion: None,
+            feedback_at: None,
             error: None,
             created_at: NOW,
         };
@@ -348,18 +354,30 @@ impl Things {
             },
             contact: Contact {
                 id: contact,
-                inbox_id: inbox,
                 name: "Visitor".into(),
+                name_folded: "visitor".into(),
+                avatar: None,
+                phone_number: None,
+                email: None,
                 source_id: Some("visitor-1".into()),
+                query_metadata: None,
                 created_at: NOW,
+                updated_at: NOW,
             },
             conversation: Conversation {
                 id: conversation,
                 inbox_id: inbox,
                 contact_id: contact,
                 title: String::new(),
+                title_folded: String::new(),
+                auto_reply_enabled: true,
+                is_group_chat: false,
+                enable_group_mention: false,
+                unread_count: 0,
+                last_read_at: None,
                 created_at: NOW,
                 last_message_at: None,
+                last_activity_at: NOW,
             },
             answer: Message {
                 id: answer,
@@ -443,7 +461,7 @@ fn insert_all(tx: &mut Tx, tenant: Tenant, all: Things) -> BoxFuture<'_, Result<
         uploads::insert(tx, tenant, &all.upload).await?;
         web_chats::insert(tx, tenant, &all.web_chat).await?;
         inboxes::insert(tx, tenant, &all.inbox).await?;
-        contacts::insert(tx, tenant, &all.contact).await?;
+        contacts::insert(tx, tenant, &all.contact, all.inbox.id).await?;
         conversations::insert(tx, tenant, &all.conversation).await?;
         messages::insert(tx, tenant, &all.question).await?;
         messages::insert(tx, tenant, &all.answer).await?;
