@@ -11,6 +11,7 @@ pub mod answer_faults;
 mod app;
 pub mod attachments;
 pub mod authenticate;
+pub mod auto_reply;
 #[cfg(test)]
 mod background_tests;
 pub mod chatbots;
