@@ -166,7 +166,10 @@ impl utoipa::IntoResponses for ApiErrors {
                 let schema: utoipa::openapi::RefOr<utoipa::openapi::Schema> = if has_detail {
                     utoipa::openapi::Ref::from_schema_name("ErrorBody").into()
                 } else {
-                    utoipa::openapi::ObjectBuilder::new().into()
+                    // An object by field, or a list of them where the body was a list.
+                    utoipa::openapi::ObjectBuilder::new()
+                        .schema_type(utoipa::openapi::schema::SchemaType::AnyValue)
+                        .into()
                 };
                 let content = utoipa::openapi::ContentBuilder::new().schema(Some(schema)).build();
                 let response = utoipa::openapi::ResponseBuilder::new()
