@@ -18,40 +18,7 @@ shift
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 if [ $# -eq 0 ]; then set -- "$root/README.md" "$root/README.zh-TW.md"; fi
 
-work=$(mktemp -d)
-server=
-stop() {
-    if [ -n "$server" ]; then
-        kill "$server" 2>/dev/null || true
-        wait "$server" 2>/dev/null || true
-        server=
-    fi
-}
-trap 'stop; rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
-
-# One run inherits nothing from the caller's settings.
-for name in $(compgen -e PARLANCE__ || true) OPENAI_API_KEY; do unset "$name"; done
-export no_proxy='*' NO_PROXY='*'
-
-start() {
-    local data=$1 port
-    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-    URL=http://127.0.0.1:$port
-    KEY=$(python3 -c 'import secrets; print(secrets.token_hex(24))')
-    export URL KEY
-    PARLANCE__BOOTSTRAP__API_KEY=$KEY PARLANCE__METRICS__LISTEN='' \
-        "$program" serve --data-dir "$data" --listen "127.0.0.1:$port" 2>"$data.log" &
-    server=$!
-    for _ in $(seq 150); do
-        if curl -sf "$URL/readyz" >/dev/null; then return; fi
-        kill -0 "$server" 2>/dev/null || break
-        sleep 0.2
-    done
-    echo "the server did not start:" >&2
-    cat "$data.log" >&2
-    exit 1
-}
+. "$root/scripts/server.sh"
 
 # Writes the blocks of README $1 as one script to stdout; block n appends its output to the file
 # out.n of folder $2, and its promises go to expected.n. Fails when there is no block.
@@ -79,10 +46,10 @@ for readme in "$@"; do
     folder=$work/$name
     mkdir -p "$folder/results" "$folder/cwd"
     extract "$readme" "$folder/results" >"$folder/script.sh"
-    start "$folder/data"
+    start_server "$program" "$folder/data"
     status=0
     (cd "$folder/cwd" && timeout 300 bash "$folder/script.sh") || status=$?
-    stop
+    stop_server
     for expected in "$folder"/results/expected.*; do
         number=${expected##*.}
         output=$folder/results/out.$number
@@ -103,7 +70,7 @@ for readme in "$@"; do
     done
     if [ "$status" -ne 0 ]; then
         echo "$name: the examples ended with status $status; the server's log:"
-        sed 's/^/    | /' "$folder/data.log"
+        sed 's/^/    | /' "$log"
         failed=1
     fi
 done
