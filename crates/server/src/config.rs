@@ -50,7 +50,7 @@ section! {
         limits: Limits,
     }
 }
-section! { Server { listen: String, public_url: String, } }
+section! { Server { listen: String, public_url: String, trusted_proxies: String, } }
 section! { Metrics { listen: String, } }
 section! { Log { format: String, level: String, } }
 section! { Tracing { otlp_endpoint: String, service_name: String, } }
@@ -93,6 +93,9 @@ section! { Limits {
     history_messages: usize,
     concurrent_answers: usize,
     connections: usize,
+    key_requests_per_second: u32,
+    organisation_requests_per_second: u32,
+    refused_requests_per_minute: u32,
 } }
 
 /// A text that is never shown. Empty means not set.

@@ -1,12 +1,13 @@
 //! Accepts connections and serves them, with limits on what a slow or silent client can hold.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
@@ -19,7 +20,6 @@ use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::util::MapRequest;
 use tower::{Service, ServiceExt};
 
 /// A request's head arrives within this time, counted from the answer before it.
@@ -47,9 +47,12 @@ where
         loop {
             // Closed by nobody, so this only waits.
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            let stream = accept(&listener).await;
-            let service: MapRequest<S, fn(hyper::Request<Incoming>) -> Request> =
-                service.clone().map_request(with_patient_body);
+            let (stream, peer) = accept(&listener).await;
+            let service = service.clone().map_request(move |request| {
+                let mut request = with_patient_body(request);
+                request.extensions_mut().insert(ConnectInfo(peer));
+                request
+            });
             let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
             let closing = closing.clone();
             open.spawn(async move {
@@ -82,13 +85,13 @@ where
 }
 
 /// The next connection. When there are no more files to open, waits for others to close.
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 prepare(&stream);
-                return stream;
+                return (stream, peer);
             }
             Err(error) if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) => {}
             Err(error) => {

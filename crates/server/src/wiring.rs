@@ -11,7 +11,9 @@ use parlance_ingestion::{BoxedParser, BoxedParserConfig, ParseLimits};
 use parlance_llm::{CallPolicy, Endpoint, Models, Origin, ProviderKind};
 use parlance_outbound::{AllowList, Limits as OutboundLimits, Outbound};
 use parlance_retrieval::{TextIndex, VectorIndex};
+use parlance_service::client_address::TrustedProxies;
 use parlance_service::models::{Catalogue, ConfiguredModel, ModelRole};
+use parlance_service::rate_limit::Rate;
 use parlance_service::settings::Settings;
 use parlance_service::streams::Retention;
 use parlance_service::{App, Parts, indexer};
@@ -126,6 +128,11 @@ fn settings(config: &Config) -> Result<Settings> {
     let limits = &config.limits;
     let tesseract = &config.ingestion.tesseract;
     Ok(Settings {
+        trusted_proxies: TrustedProxies::parse(&config.server.trusted_proxies)
+            .map_err(|entry| anyhow::anyhow!("SERVER__TRUSTED_PROXIES: {entry:?} is no address or address block"))?,
+        key_rate: Rate::per_second(limits.key_requests_per_second),
+        organisation_rate: Rate::per_second(limits.organisation_requests_per_second),
+        refused_rate: Rate::per_minute(limits.refused_requests_per_minute),
         api_grace: config.stream.api_grace,
         visitor_grace: config.stream.visitor_grace,
         stop_grace: config.stream.stop_grace,

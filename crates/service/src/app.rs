@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::authenticate::KeyCache;
 use crate::links::LinkSigner;
 use crate::models::Catalogue;
+use crate::rate_limit::RateLimits;
 use crate::settings::Settings;
 use crate::streams::{Retention, Streams};
 use crate::turn_plan::TurnPlans;
@@ -79,6 +80,8 @@ pub struct Inner {
     pub links: LinkSigner,
     /// API keys seen a moment ago.
     pub keys: KeyCache,
+    /// How often whom has asked lately.
+    pub rate_limits: RateLimits,
     /// What turns need to know, read a moment ago.
     pub plans: TurnPlans,
     /// Places for answers that are made at the same time.
@@ -112,6 +115,7 @@ impl App {
                 search_slots: Semaphore::new(search_slots()),
                 links,
                 keys: KeyCache::default(),
+                rate_limits: RateLimits::default(),
                 plans: TurnPlans::default(),
                 db: parts.db,
                 blobs: parts.blobs,

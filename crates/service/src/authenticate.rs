@@ -1,6 +1,7 @@
 //! From a credential to a [`Principal`]: the only place where one is made from a request.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use parlance_storage::Scope;
 use sha2::{Digest, Sha256};
 
 use crate::App;
+use crate::rate_limit::Kind;
 
 /// A revoked key stops working within this time on every node.
 const CACHE_TIME: Duration = Duration::from_secs(3);
@@ -63,6 +65,29 @@ impl KeyCache {
 /// The hash under which a key is stored.
 pub fn key_hash(key: &str) -> [u8; 32] {
     Sha256::digest(key.as_bytes()).into()
+}
+
+/// Whether the caller may ask once more now.
+///
+/// # Errors
+/// [`Error::RateLimited`] when the key or its organisation has asked too often.
+pub fn admit(app: &App, principal: &Principal) -> Result<()> {
+    let (now, settings) = (Instant::now(), &app.settings);
+    match principal.kind {
+        PrincipalKind::ApiKey(id) => app.rate_limits.check(Kind::ApiKey, &id, settings.key_rate, now)?,
+        // Visitors have limits of their own; they must not use up what programs have.
+        PrincipalKind::Visitor(_) => return Ok(()),
+    }
+    let organisation = principal.tenant.organisation();
+    app.rate_limits.check(Kind::Organisation, &organisation, settings.organisation_rate, now)
+}
+
+/// Notes that a credential from this address was not good.
+///
+/// # Errors
+/// [`Error::RateLimited`] when there were too many.
+pub fn note_refusal(app: &App, address: IpAddr) -> Result<()> {
+    app.rate_limits.check(Kind::Refused, &address, app.settings.refused_rate, Instant::now())
 }
 
 /// Who the value of an `Authorization` header belongs to.

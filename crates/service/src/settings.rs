@@ -4,11 +4,22 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::client_address::TrustedProxies;
+use crate::rate_limit::Rate;
+
 /// Everything an operator can decide that the service acts on.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Start of every absolute URL the product makes.
     pub public_url: Url,
+    /// Proxies whose word about the client's address counts.
+    pub trusted_proxies: TrustedProxies,
+    /// Requests with one API key.
+    pub key_rate: Rate,
+    /// Requests of one organisation, with all of its API keys.
+    pub organisation_rate: Rate,
+    /// Requests from one address whose credential was not good.
+    pub refused_rate: Rate,
     /// Time an API key's answer goes on after its reader went.
     pub api_grace: Duration,
     /// Time a visitor's answer goes on after its reader went.
@@ -46,6 +57,10 @@ impl Settings {
     pub fn new(public_url: Url) -> Self {
         Self {
             public_url,
+            trusted_proxies: TrustedProxies::default(),
+            key_rate: Rate::per_second(10_000),
+            organisation_rate: Rate::per_second(20_000),
+            refused_rate: Rate::per_minute(6000),
             api_grace: Duration::ZERO,
             visitor_grace: Duration::from_secs(30),
             stop_grace: Duration::from_secs(20),

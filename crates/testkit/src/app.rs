@@ -1,5 +1,7 @@
 //! The running app and its actors.
 
+use std::net::SocketAddr;
+
 use axum::ServiceExt;
 use axum::extract::Request;
 use parlance_domain::{Tenant, Timestamp};
@@ -60,7 +62,8 @@ impl TestApp {
         };
         let service = parlance_http::serve_both_forms(parlance_http::router(app.clone()));
         let server = tokio::spawn(async move {
-            axum::serve(listener, ServiceExt::<Request>::into_make_service(service)).await.expect("serving");
+            let service = ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(service);
+            axum::serve(listener, service).await.expect("serving");
         });
         #[expect(clippy::disallowed_methods, reason = "the client of a test, which calls the test's own server")]
         let client = reqwest::Client::builder()

@@ -10,6 +10,7 @@ use parlance_domain::{Error, Permission, Principal, PrincipalKind, Tenant, Visit
 use parlance_service::App;
 
 use crate::error::ApiError;
+use crate::extract::ClientAddress;
 
 /// Names the permission that an operation needs.
 pub(crate) trait Grant: Send + Sync {
@@ -54,7 +55,13 @@ impl<G> Authorized<G> {
 
 async fn authenticate(parts: &Parts, app: &App) -> Result<Principal, ApiError> {
     let header = parts.headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
-    Ok(parlance_service::authenticate::authenticate(app, header).await?)
+    let principal = parlance_service::authenticate::authenticate(app, header).await;
+    if let Err(Error::Unauthenticated(_)) = principal {
+        parlance_service::authenticate::note_refusal(app, ClientAddress::of(parts, app).0)?;
+    }
+    let principal = principal?;
+    parlance_service::authenticate::admit(app, &principal)?;
+    Ok(principal)
 }
 
 impl<G: Grant> FromRequestParts<App> for Authorized<G> {

@@ -2,6 +2,7 @@
 
 mod auth;
 mod body;
+mod client_address;
 mod form;
 mod ids;
 mod page;
@@ -9,6 +10,7 @@ mod query;
 
 pub(crate) use auth::{Authorized, Caller, grants};
 pub(crate) use body::{Body, ListBody, Patch, patch};
+pub(crate) use client_address::ClientAddress;
 pub(crate) use form::{Form, FormField};
 pub(crate) use ids::{PathId, PathIds, Reference};
 pub(crate) use page::{PageBody, Paging};

@@ -15,6 +15,7 @@ mod malformed;
 mod openapi;
 mod paging;
 mod providers;
+mod rate_limits;
 mod references;
 mod resuming;
 mod retrieval;
