@@ -159,15 +159,8 @@ pub(crate) async fn insert_web_chat(
         updated_at: now,
     };
     web_chats::insert(tx, tenant, &web_chat).await?;
-    let inbox = Inbox {
-        id: app.new_id(),
-        name: chatbot.name.clone(),
-        channel_type: "web".to_owned(),
-        web_chat_id: Some(web_chat.id),
-        chatbot_id: Some(chatbot.id),
-        created_at: now,
-        updated_at: now,
-    };
+    let names = (chatbot.name.clone(), chatbot.name_folded.clone());
+    let inbox = Inbox::of_web_chat(app.new_id(), names, (web_chat.id, chatbot.id), now);
     inboxes::insert(tx, tenant, &inbox).await?;
     Ok(web_chat.id)
 }

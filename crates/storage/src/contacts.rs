@@ -2,8 +2,13 @@
 
 use parlance_domain::kind::{ContactId, InboxId};
 use parlance_domain::{Result, Tenant, Timestamp};
+use sqlx::QueryBuilder;
 
+use crate::page::{Listing, Page};
 use crate::tx::{Tx, execute, fault, on_tx};
+
+/// Ids in one statement at most.
+const IDS_AT_ONCE: usize = 500;
 
 /// A person who writes to one or several inboxes.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -28,6 +33,24 @@ pub struct Contact {
     pub created_at: Timestamp,
     /// When they were last changed.
     pub updated_at: Timestamp,
+}
+
+impl Contact {
+    /// What is searched besides the name. Stored with the row, so that one comparison finds it.
+    fn details_folded(&self) -> String {
+        let details = [&self.email, &self.phone_number, &self.source_id];
+        details.into_iter().flatten().map(|detail| detail.to_lowercase()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// What a list is narrowed to.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Part of the name, folded, with the same in lower case, which is looked for in the e-mail
+    /// address, the phone number and the source id.
+    pub keyword: Option<(String, String)>,
+    /// Inboxes of which the contact has to be in one; `None` for any.
+    pub inboxes: Option<Vec<InboxId>>,
 }
 
 macro_rules! columns {
@@ -66,7 +89,7 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, contact: &Contact, inbox: Inbox
         tx,
         sqlx::query(
             "INSERT INTO contacts (org_id, id, name, name_folded, avatar, phone_number, email, source_id, query_metadata, \
-         created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+         details_folded, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
         )
         .bind(tenant.organisation())
         .bind(contact.id)
@@ -77,6 +100,7 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, contact: &Contact, inbox: Inbox
         .bind(&contact.email)
         .bind(&contact.source_id)
         .bind(&contact.query_metadata)
+        .bind(contact.details_folded())
         .bind(contact.created_at)
         .bind(contact.updated_at)
     )?;
@@ -126,5 +150,147 @@ pub async fn by_source(tx: &mut Tx, tenant: Tenant, inbox: InboxId, source_id: &
         "SELECT ", columns!("c."), " FROM contact_inboxes AS m JOIN contacts AS c ON c.id = m.contact_id \
          WHERE m.org_id = $1 AND c.org_id = $1 AND m.inbox_id = $2 AND m.source_id = $3 AND c.deleted_at IS NULL"))
         .bind(tenant.organisation()).bind(inbox).bind(source_id).fetch_optional(db).await)
+    .map_err(fault)
+}
+
+/// Replaces what may change of a contact. False when there is none.
+pub async fn update(tx: &mut Tx, tenant: Tenant, contact: &Contact) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query(
+            "UPDATE contacts SET name = $3, name_folded = $4, avatar = $5, phone_number = $6, email = $7, \
+         source_id = $8, query_metadata = $9, details_folded = $10, updated_at = $11 \
+         WHERE org_id = $1 AND id = $2 AND deleted_at IS NULL"
+        )
+        .bind(tenant.organisation())
+        .bind(contact.id)
+        .bind(&contact.name)
+        .bind(&contact.name_folded)
+        .bind(&contact.avatar)
+        .bind(&contact.phone_number)
+        .bind(&contact.email)
+        .bind(&contact.source_id)
+        .bind(&contact.query_metadata)
+        .bind(contact.details_folded())
+        .bind(contact.updated_at)
+    )
+    .map(|changed| changed > 0)
+}
+
+/// Hides a contact and frees what the sites call them; their conversations stay. False when there
+/// is none.
+pub async fn delete(tx: &mut Tx, tenant: Tenant, id: ContactId, now: Timestamp) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query("UPDATE contact_inboxes SET source_id = NULL WHERE org_id = $1 AND contact_id = $2")
+            .bind(tenant.organisation())
+            .bind(id)
+    )?;
+    execute!(
+        tx,
+        sqlx::query("UPDATE contacts SET deleted_at = $3 WHERE org_id = $1 AND id = $2 AND deleted_at IS NULL")
+            .bind(tenant.organisation())
+            .bind(id)
+            .bind(now)
+    )
+    .map(|changed| changed > 0)
+}
+
+/// Notes that a contact no longer writes to an inbox.
+pub async fn leave(tx: &mut Tx, tenant: Tenant, contact: ContactId, inbox: InboxId) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query("DELETE FROM contact_inboxes WHERE org_id = $1 AND contact_id = $2 AND inbox_id = $3")
+            .bind(tenant.organisation())
+            .bind(contact)
+            .bind(inbox)
+    )
+    .map(drop)
+}
+
+/// A page of contacts that were not deleted, newest first.
+pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> Result<Listing<Contact>> {
+    let is_impossible =
+        filter.inboxes.as_ref().is_some_and(|inboxes| inboxes.is_empty() || inboxes.len() > IDS_AT_ONCE)
+            || crate::page::is_beyond_any_name(filter.keyword.as_ref().map(|(folded, _)| folded.as_str()));
+    if is_impossible {
+        return Ok(Listing { rows: Vec::new(), total: 0 });
+    }
+    macro_rules! matching {
+        ($query:ident) => {
+            $query.push(" FROM contacts AS c WHERE c.deleted_at IS NULL AND c.org_id = ");
+            $query.push_bind(tenant.organisation());
+            if let Some((folded, lower)) = &filter.keyword {
+                $query.push(" AND (c.name_folded LIKE '%' || ");
+                $query.push_bind(crate::page::escape_like(folded));
+                $query.push(" || '%' ESCAPE '\\' OR c.details_folded LIKE '%' || ");
+                $query.push_bind(crate::page::escape_like(lower));
+                $query.push(" || '%' ESCAPE '\\')");
+            }
+            if let Some(inboxes) = &filter.inboxes {
+                $query.push(
+                    " AND EXISTS (SELECT 1 FROM contact_inboxes AS m WHERE m.contact_id = c.id AND m.inbox_id IN (",
+                );
+                let mut list = $query.separated(", ");
+                for inbox in inboxes {
+                    list.push_bind(*inbox);
+                }
+                $query.push(") AND m.org_id = ");
+                $query.push_bind(tenant.organisation());
+                $query.push(")");
+            }
+        };
+    }
+    let total: i64 = on_tx!(tx, db => {
+        let mut query = QueryBuilder::new("SELECT count(*)");
+        matching!(query);
+        query.build_query_scalar().fetch_one(db).await
+    })
+    .map_err(fault)?;
+    let rows = on_tx!(tx, db => {
+        let mut query = QueryBuilder::new(concat!("SELECT ", columns!("c.")));
+        matching!(query);
+        query.push(" ORDER BY c.created_at DESC, c.id DESC LIMIT ");
+        query.push_bind(page.limit_sql());
+        query.push(" OFFSET ");
+        query.push_bind(page.offset_sql());
+        query.build_query_as().fetch_all(db).await
+    })
+    .map_err(fault)?;
+    Ok(Listing { rows, total: crate::page::count(total) })
+}
+
+/// The inboxes that contacts write to, with their names, in the order they came to them. Those that
+/// were deleted are left out.
+pub async fn inboxes(tx: &mut Tx, tenant: Tenant, contacts: &[ContactId]) -> Result<Vec<(ContactId, InboxId, String)>> {
+    let mut found = Vec::new();
+    for some in contacts.chunks(IDS_AT_ONCE) {
+        let rows: Vec<(ContactId, InboxId, String)> = on_tx!(tx, db => {
+            let mut query = QueryBuilder::new(
+                "SELECT m.contact_id, i.id, i.name FROM contact_inboxes AS m JOIN inboxes AS i ON i.id = m.inbox_id \
+                 WHERE i.deleted_at IS NULL AND m.org_id = i.org_id AND m.org_id = ");
+            query.push_bind(tenant.organisation());
+            query.push(" AND m.contact_id IN (");
+            let mut list = query.separated(", ");
+            for contact in some {
+                list.push_bind(*contact);
+            }
+            query.push(") ORDER BY m.created_at, i.id");
+            query.build_query_as().fetch_all(db).await
+        })
+        .map_err(fault)?;
+        found.extend(rows);
+    }
+    Ok(found)
+}
+
+/// Contacts of an inbox that were not deleted, oldest first, `limit` at most.
+pub async fn of_inbox(tx: &mut Tx, tenant: Tenant, inbox: InboxId, limit: u64) -> Result<Vec<ContactId>> {
+    on_tx!(tx, db => sqlx::query_scalar(
+        "SELECT c.id FROM contact_inboxes AS m JOIN contacts AS c ON c.id = m.contact_id \
+         WHERE m.org_id = $1 AND c.org_id = $1 AND m.inbox_id = $2 AND c.deleted_at IS NULL \
+         ORDER BY m.created_at, c.id LIMIT $3")
+        .bind(tenant.organisation()).bind(inbox).bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(db).await)
     .map_err(fault)
 }

@@ -101,6 +101,22 @@ struct ConversationWithName {
     contact_name: String,
 }
 
+/// The conversation of a contact in which something happened last; only of `inbox`, if given, and
+/// never of one that was deleted.
+pub async fn latest_of_contact(
+    tx: &mut Tx,
+    tenant: Tenant,
+    contact: ContactId,
+    inbox: Option<InboxId>,
+) -> Result<Option<Conversation>> {
+    on_tx!(tx, db => sqlx::query_as(concat!(
+        "SELECT ", columns!(), " FROM conversations AS c JOIN inboxes AS i ON i.id = c.inbox_id \
+         WHERE c.org_id = $1 AND i.org_id = $1 AND c.contact_id = $2 AND ($3 IS NULL OR c.inbox_id = $3) \
+         AND i.deleted_at IS NULL ORDER BY c.last_activity_at DESC, c.id DESC LIMIT 1"))
+        .bind(tenant.organisation()).bind(contact).bind(inbox).fetch_optional(db).await)
+    .map_err(fault)
+}
+
 /// Whether the organisation has this conversation.
 pub async fn exists(tx: &mut Tx, tenant: Tenant, id: ConversationId) -> Result<bool> {
     on_tx!(tx, db => sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM conversations WHERE org_id = $1 AND id = $2)")

@@ -13,6 +13,7 @@ pub mod api_keys;
 pub mod attachments;
 pub mod blobs;
 pub mod chatbots;
+pub mod contact_credentials;
 pub mod contacts;
 pub mod conversations;
 mod db;
@@ -32,6 +33,7 @@ pub mod records;
 pub mod secrets;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod tools;
 mod tx;
 pub mod uploads;
 pub mod web_chats;

@@ -195,10 +195,15 @@ CREATE TABLE inboxes (
     org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
     name TEXT COLLATE "C" NOT NULL,
     channel_type TEXT COLLATE "C" NOT NULL,
+    name_folded TEXT COLLATE "C" NOT NULL,
     web_chat_id TEXT COLLATE "C" REFERENCES web_chats (id) ON DELETE SET NULL,
     chatbot_id TEXT COLLATE "C" REFERENCES chatbots (id) ON DELETE SET NULL,
+    auto_reply_schedules TEXT COLLATE "C" NOT NULL,
+    query_metadata TEXT COLLATE "C",
+    sign_auth TEXT COLLATE "C",
     created_at BIGINT NOT NULL,
-    updated_at BIGINT NOT NULL
+    updated_at BIGINT NOT NULL,
+    deleted_at BIGINT
 );
 CREATE INDEX inboxes_by_org ON inboxes (org_id, created_at);
 CREATE INDEX inboxes_by_web_chat ON inboxes (web_chat_id);
@@ -213,6 +218,7 @@ CREATE TABLE contacts (
     email TEXT COLLATE "C",
     source_id TEXT COLLATE "C",
     query_metadata TEXT COLLATE "C",
+    details_folded TEXT COLLATE "C" NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
     deleted_at BIGINT
@@ -232,6 +238,50 @@ CREATE TABLE contact_inboxes (
 CREATE UNIQUE INDEX contact_inboxes_by_source ON contact_inboxes (inbox_id, source_id);
 CREATE INDEX contact_inboxes_by_inbox ON contact_inboxes (inbox_id, created_at);
 
+CREATE TABLE tools (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    name TEXT COLLATE "C" NOT NULL,
+    display_name TEXT COLLATE "C" NOT NULL,
+    names_folded TEXT COLLATE "C" NOT NULL,
+    description TEXT COLLATE "C" NOT NULL,
+    prompt TEXT COLLATE "C" NOT NULL,
+    tool_type TEXT COLLATE "C" NOT NULL,
+    url TEXT COLLATE "C" NOT NULL,
+    http_method TEXT COLLATE "C" NOT NULL,
+    raw_parameters_schema TEXT COLLATE "C",
+    mcp_allowed_tools TEXT COLLATE "C" NOT NULL,
+    header_names TEXT COLLATE "C" NOT NULL,
+    headers_sealed BYTEA,
+    env_names TEXT COLLATE "C" NOT NULL,
+    env_sealed BYTEA,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX tools_by_org ON tools (org_id, created_at);
+
+CREATE TABLE chatbot_tools (
+    org_id TEXT COLLATE "C" NOT NULL,
+    chatbot_id TEXT COLLATE "C" NOT NULL REFERENCES chatbots (id) ON DELETE CASCADE,
+    tool_id TEXT COLLATE "C" NOT NULL REFERENCES tools (id) ON DELETE CASCADE,
+    place BIGINT NOT NULL,
+    PRIMARY KEY (chatbot_id, tool_id)
+);
+CREATE INDEX chatbot_tools_by_tool ON chatbot_tools (tool_id);
+
+-- Headers with which a tool is called for one contact.
+CREATE TABLE contact_credentials (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL,
+    contact_id TEXT COLLATE "C" NOT NULL REFERENCES contacts (id) ON DELETE CASCADE,
+    tool_id TEXT COLLATE "C" NOT NULL REFERENCES tools (id) ON DELETE CASCADE,
+    headers_sealed BYTEA NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX contact_credentials_by_contact ON contact_credentials (contact_id, tool_id);
+CREATE INDEX contact_credentials_by_tool ON contact_credentials (tool_id);
+
 CREATE TABLE conversations (
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
@@ -250,7 +300,8 @@ CREATE TABLE conversations (
 );
 CREATE INDEX conversations_by_inbox ON conversations (inbox_id, last_activity_at, id);
 CREATE INDEX conversations_by_org ON conversations (org_id, last_activity_at, id);
-CREATE INDEX conversations_by_contact ON conversations (contact_id);
+CREATE INDEX conversations_by_contact ON conversations (contact_id, last_activity_at, id);
+CREATE INDEX conversations_unread ON conversations (inbox_id) WHERE unread_count > 0;
 
 CREATE TABLE messages (
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
@@ -440,6 +491,24 @@ CREATE POLICY contact_inboxes_of_organisation ON contact_inboxes
 ALTER TABLE contacts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE contacts FORCE ROW LEVEL SECURITY;
 CREATE POLICY contacts_of_organisation ON contacts
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE tools ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tools FORCE ROW LEVEL SECURITY;
+CREATE POLICY tools_of_organisation ON tools
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE chatbot_tools ENABLE ROW LEVEL SECURITY;
+ALTER TABLE chatbot_tools FORCE ROW LEVEL SECURITY;
+CREATE POLICY chatbot_tools_of_organisation ON chatbot_tools
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE contact_credentials ENABLE ROW LEVEL SECURITY;
+ALTER TABLE contact_credentials FORCE ROW LEVEL SECURITY;
+CREATE POLICY contact_credentials_of_organisation ON contact_credentials
     USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
     WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
 

@@ -195,10 +195,15 @@ CREATE TABLE inboxes (
     org_id TEXT NOT NULL REFERENCES organisations (org_id),
     name TEXT NOT NULL,
     channel_type TEXT NOT NULL,
+    name_folded TEXT NOT NULL,
     web_chat_id TEXT REFERENCES web_chats (id) ON DELETE SET NULL,
     chatbot_id TEXT REFERENCES chatbots (id) ON DELETE SET NULL,
+    auto_reply_schedules TEXT NOT NULL,
+    query_metadata TEXT,
+    sign_auth TEXT,
     created_at BIGINT NOT NULL,
-    updated_at BIGINT NOT NULL
+    updated_at BIGINT NOT NULL,
+    deleted_at BIGINT
 );
 CREATE INDEX inboxes_by_org ON inboxes (org_id, created_at);
 CREATE INDEX inboxes_by_web_chat ON inboxes (web_chat_id);
@@ -213,6 +218,7 @@ CREATE TABLE contacts (
     email TEXT,
     source_id TEXT,
     query_metadata TEXT,
+    details_folded TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
     deleted_at BIGINT
@@ -232,6 +238,50 @@ CREATE TABLE contact_inboxes (
 CREATE UNIQUE INDEX contact_inboxes_by_source ON contact_inboxes (inbox_id, source_id);
 CREATE INDEX contact_inboxes_by_inbox ON contact_inboxes (inbox_id, created_at);
 
+CREATE TABLE tools (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    name TEXT NOT NULL,
+    display_name TEXT NOT NULL,
+    names_folded TEXT NOT NULL,
+    description TEXT NOT NULL,
+    prompt TEXT NOT NULL,
+    tool_type TEXT NOT NULL,
+    url TEXT NOT NULL,
+    http_method TEXT NOT NULL,
+    raw_parameters_schema TEXT,
+    mcp_allowed_tools TEXT NOT NULL,
+    header_names TEXT NOT NULL,
+    headers_sealed BLOB,
+    env_names TEXT NOT NULL,
+    env_sealed BLOB,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX tools_by_org ON tools (org_id, created_at);
+
+CREATE TABLE chatbot_tools (
+    org_id TEXT NOT NULL,
+    chatbot_id TEXT NOT NULL REFERENCES chatbots (id) ON DELETE CASCADE,
+    tool_id TEXT NOT NULL REFERENCES tools (id) ON DELETE CASCADE,
+    place BIGINT NOT NULL,
+    PRIMARY KEY (chatbot_id, tool_id)
+);
+CREATE INDEX chatbot_tools_by_tool ON chatbot_tools (tool_id);
+
+-- Headers with which a tool is called for one contact.
+CREATE TABLE contact_credentials (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL,
+    contact_id TEXT NOT NULL REFERENCES contacts (id) ON DELETE CASCADE,
+    tool_id TEXT NOT NULL REFERENCES tools (id) ON DELETE CASCADE,
+    headers_sealed BLOB NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX contact_credentials_by_contact ON contact_credentials (contact_id, tool_id);
+CREATE INDEX contact_credentials_by_tool ON contact_credentials (tool_id);
+
 CREATE TABLE conversations (
     id TEXT NOT NULL PRIMARY KEY,
     org_id TEXT NOT NULL REFERENCES organisations (org_id),
@@ -250,7 +300,8 @@ CREATE TABLE conversations (
 );
 CREATE INDEX conversations_by_inbox ON conversations (inbox_id, last_activity_at, id);
 CREATE INDEX conversations_by_org ON conversations (org_id, last_activity_at, id);
-CREATE INDEX conversations_by_contact ON conversations (contact_id);
+CREATE INDEX conversations_by_contact ON conversations (contact_id, last_activity_at, id);
+CREATE INDEX conversations_unread ON conversations (inbox_id) WHERE unread_count > 0;
 
 CREATE TABLE messages (
     id TEXT NOT NULL PRIMARY KEY,

@@ -8,8 +8,9 @@ use parlance_storage::conversations::Activity;
 use parlance_storage::index_changes::IndexChange;
 use parlance_storage::jobs::Job;
 use parlance_storage::{
-    Page, Scope, api_keys, attachments, chatbots, contacts, conversations, files, idempotency, inboxes, index_changes,
-    jobs, knowledge_bases, messages, organisations, passages, providers, records, uploads, web_chats,
+    Page, Scope, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, files, idempotency,
+    inboxes, index_changes, jobs, knowledge_bases, messages, organisations, passages, providers, records, tools,
+    uploads, web_chats,
 };
 
 use crate::world::{IDEMPOTENCY_KEY, NOW, Things, World, id, later, read, scopes, write};
@@ -39,6 +40,18 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     assert!(contacts::get(tx, who, all.contact.id).await.unwrap().is_none());
     assert!(contacts::by_source(tx, who, all.inbox.id, "visitor-1").await.unwrap().is_none());
     assert!(conversations::get(tx, who, all.conversation.id).await.unwrap().is_none());
+    assert_eq!(contacts::list(tx, who, &contacts::Filter::default(), Page::ALL).await.unwrap().total, 0);
+    let here = contacts::Filter { inboxes: Some(vec![all.inbox.id]), ..contacts::Filter::default() };
+    assert_eq!(contacts::list(tx, who, &here, Page::ALL).await.unwrap().total, 0);
+    assert!(contacts::inboxes(tx, who, &[all.contact.id]).await.unwrap().is_empty());
+    assert!(contacts::of_inbox(tx, who, all.inbox.id, 10).await.unwrap().is_empty());
+    assert!(contact_credentials::find(tx, who, all.contact.id, all.tool.id).await.unwrap().is_none());
+    assert!(contact_credentials::headers(tx, who, all.contact.id, all.tool.id).await.unwrap().is_none());
+    assert!(contact_credentials::of_contacts(tx, who, &[all.contact.id]).await.unwrap().is_empty());
+    assert!(tools::get(tx, who, all.tool.id).await.unwrap().is_none());
+    assert_eq!(tools::list(tx, who, (None, None), Page::ALL).await.unwrap().total, 0);
+    assert!(tools::of_chatbot(tx, who, all.chatbot.id).await.unwrap().is_empty());
+    assert!(conversations::latest_of_contact(tx, who, all.contact.id, None).await.unwrap().is_none());
     let conversation = conversations::of_chatbot(tx, who, all.chatbot.id, all.conversation.id).await.unwrap();
     assert!(conversation.is_none());
     assert!(!conversations::exists(tx, who, all.conversation.id).await.unwrap());
@@ -48,6 +61,10 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     assert_eq!((listed.total, listed.rows.len()), (0, 0));
     assert!(files::blobs_of_base(tx, who, all.base.id).await.unwrap().is_empty());
     assert!(inboxes::of_api(tx, who, all.chatbot.id).await.unwrap().is_none());
+    assert!(inboxes::of_web_chat(tx, who, all.web_chat.id).await.unwrap().is_none());
+    assert!(inboxes::get(tx, who, all.inbox.id).await.unwrap().is_none());
+    assert!(inboxes::shown(tx, who, all.inbox.id).await.unwrap().is_none());
+    assert_eq!(inboxes::list(tx, who, &inboxes::Filter::default(), Page::ALL).await.unwrap().total, 0);
     assert!(knowledge_bases::get(tx, who, all.base.id).await.unwrap().is_none());
     let listed = knowledge_bases::list(tx, who, &knowledge_bases::Filter::default(), Page::ALL).await.unwrap();
     assert_eq!((listed.total, listed.rows.len()), (0, 0));
@@ -98,7 +115,7 @@ async fn a_stranger_changes_nothing() {
     let world = World::new().await;
     let all = world.fill().await;
     let before = world.rows_of(world.tenant).await;
-    assert!(before.len() >= 19, "every tenant table has a row: {:?}", before.keys());
+    assert!(before.len() >= 23, "every tenant table has a row: {:?}", before.keys());
     for scope in scopes(world.stranger) {
         refuses_changes(&world, &all, scope).await;
         assert_eq!(world.rows_of(world.tenant).await, before);
@@ -125,6 +142,9 @@ async fn refuses_changes(world: &World, all: &Things, scope: Scope) {
         assert!(!files::progress(tx, who, all.file.id, 1, progress, NOW).await?);
         assert!(!files::fail(tx, who, all.file.id, 1, "taken", NOW).await?);
         assert!(!files::wait(tx, who, all.file.id, 1, "taken", NOW).await?);
+        assert!(!contacts::update(tx, who, &contacts::Contact { name: "taken".into(), ..all.contact.clone() }).await?);
+        assert!(!inboxes::update(tx, who, &inboxes::Inbox { name: "taken".into(), ..all.inbox.clone() }).await?);
+        tools::update(tx, who, &tools::Tool { name: "taken".into(), ..all.tool.clone() }).await?;
         uploads::release(tx, who, &all.upload.blob_key).await?;
         assert!(!files::publish(tx, who, all.file.id, (1, None), NOW).await?);
         idempotency::finish(tx, who, IDEMPOTENCY_KEY, 200, "taken").await?;
@@ -151,6 +171,12 @@ async fn refuses_removal(world: &World, all: &Things, scope: Scope) {
     write!(world, scope, tx, all => async {
         assert!(attachments::delete(tx, who, all.attachment.id).await?.is_none());
         assert!(!chatbots::delete(tx, who, all.chatbot.id).await?);
+        assert!(!contacts::delete(tx, who, all.contact.id, NOW).await?);
+        contacts::leave(tx, who, all.contact.id, all.inbox.id).await?;
+        assert_eq!(contact_credentials::delete_of_contact(tx, who, all.contact.id).await?, 0);
+        assert_eq!(contact_credentials::delete_of_tool(tx, who, all.tool.id).await?, 0);
+        assert!(!inboxes::delete(tx, who, all.inbox.id, NOW).await?);
+        assert!(!tools::delete(tx, who, all.tool.id).await?);
         assert!(files::delete(tx, who, all.file.id).await?.is_none());
         idempotency::release(tx, who, IDEMPOTENCY_KEY).await?;
         assert!(!knowledge_bases::delete(tx, who, all.base.id).await?);
@@ -180,11 +206,16 @@ async fn takes_over_nothing(world: &World, all: &Things, scope: Scope) {
     drop(write!(world, scope, tx, kept => async {
         records::insert(tx, who, &records::Record { id: id(), output_message: "taken".into(), ..kept.record.clone() }).await
     }));
+    drop(write!(world, scope, tx, kept => async {
+        let sealed = contact_credentials::ContactCredential { headers_sealed: vec![9], ..kept.credential.clone() };
+        contact_credentials::upsert(tx, who, &sealed).await
+    }));
     // None of the other organisation's things can be linked.
     write!(world, scope, tx, kept => async {
         providers::replace_models(tx, who, kept.provider.id, std::slice::from_ref(&kept.model)).await?;
         chatbots::set_knowledge_bases(tx, who, kept.chatbot.id, &[kept.base.id]).await?;
         knowledge_bases::set_chatbots(tx, who, kept.base.id, &[kept.chatbot.id]).await?;
+        tools::set_of_chatbot(tx, who, kept.chatbot.id, &[kept.tool.id]).await?;
         assert!(providers::models(tx, who).await?.is_empty());
         Ok(())
     })

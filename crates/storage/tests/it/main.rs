@@ -4,6 +4,7 @@
 mod world;
 
 mod assistants;
+mod channels;
 mod conversations;
 mod coverage;
 mod durability;
@@ -15,4 +16,5 @@ mod organisations;
 mod row_level_security;
 mod schema_parity;
 mod small_nouns;
+mod tools;
 mod writer;

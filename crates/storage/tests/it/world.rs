@@ -6,12 +6,13 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use parlance_domain::kind::{
     ApiKeyId, AttachmentId, ChatbotId, ContactId, ConversationId, FileId, InboxId, JobId, KnowledgeBaseId, MessageId,
-    ModelId, ProviderId, RecordId, UserId, WebChatId,
+    ModelId, ProviderId, RecordId, ToolId, UserId, WebChatId,
 };
 use parlance_domain::{Id, IdKind, Ids, Result, Tenant, Timestamp};
 use parlance_storage::api_keys::ApiKey;
 use parlance_storage::attachments::Attachment;
 use parlance_storage::chatbots::Chatbot;
+use parlance_storage::contact_credentials::ContactCredential;
 use parlance_storage::contacts::Contact;
 use parlance_storage::conversations::Conversation;
 use parlance_storage::files::File;
@@ -24,11 +25,12 @@ use parlance_storage::organisations::{Organisation, User};
 use parlance_storage::passages::NewPassage;
 use parlance_storage::providers::{Model, Provider};
 use parlance_storage::records::Record;
+use parlance_storage::tools::Tool;
 use parlance_storage::uploads::Upload;
 use parlance_storage::web_chats::WebChat;
 use parlance_storage::{
-    Db, DbConfig, Scope, Tx, api_keys, attachments, chatbots, contacts, conversations, files, idempotency, inboxes,
-    jobs, knowledge_bases, messages, organisations, passages, providers, records, testing, uploads, web_chats,
+    Db, DbConfig, Scope, Tx, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, files, idempotency, inboxes,
+    jobs, knowledge_bases, messages, organisations, passages, providers, records, testing, tools, uploads, web_chats,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
@@ -189,6 +191,8 @@ pub(crate) struct Things {
     pub(crate) web_chat: WebChat,
     pub(crate) inbox: Inbox,
     pub(crate) contact: Contact,
+    pub(crate) tool: Tool,
+    pub(crate) credential: ContactCredential,
     pub(crate) conversation: Conversation,
     pub(crate) question: Message,
     pub(crate) answer: Message,
@@ -207,6 +211,7 @@ impl Things {
         let (base, chatbot, file): (KnowledgeBaseId, ChatbotId, FileId) = (id(), id(), id());
         let (web_chat, inbox, contact): (WebChatId, InboxId, ContactId) = (id(), id(), id());
         let conversation: ConversationId = id();
+        let tool: ToolId = id();
         let (question, answer): (MessageId, MessageId) = (id(), id());
         let (attachment, record, job): (AttachmentId, RecordId, JobId) = (id(), id(), id());
         let blob_key = format!("media/{file}.pdf");
@@ -343,15 +348,7 @@ impl Things {
                 created_at: NOW,
                 updated_at: NOW,
             },
-            inbox: Inbox {
-                id: inbox,
-                name: "API".into(),
-                channel_type: "web".into(),
-                web_chat_id: Some(web_chat),
-                chatbot_id: Some(chatbot),
-                created_at: NOW,
-                updated_at: NOW,
-            },
+            inbox: Inbox::of_web_chat(inbox, ("API".into(), "api".into()), (web_chat, chatbot), NOW),
             contact: Contact {
                 id: contact,
                 name: "Visitor".into(),
@@ -361,6 +358,33 @@ impl Things {
                 email: None,
                 source_id: Some("visitor-1".into()),
                 query_metadata: None,
+                created_at: NOW,
+                updated_at: NOW,
+            },
+            tool: Tool {
+                id: tool,
+                name: "weather".into(),
+                display_name: "天氣 100%".into(),
+                names_folded: "weather 天气 100%".into(),
+                description: "Tells the weather.".into(),
+                prompt: String::new(),
+                tool_type: "api".into(),
+                url: "https://weather.example/v1".into(),
+                http_method: "GET".into(),
+                raw_parameters_schema: Some("{}".into()),
+                mcp_allowed_tools: "[]".into(),
+                header_names: "[\"X-Key\"]".into(),
+                headers_sealed: Some(vec![7, 0, 255]),
+                env_names: "[]".into(),
+                env_sealed: None,
+                created_at: NOW,
+                updated_at: NOW,
+            },
+            credential: ContactCredential {
+                id: id(),
+                contact_id: contact,
+                tool_id: tool,
+                headers_sealed: vec![1, 2, 3],
                 created_at: NOW,
                 updated_at: NOW,
             },
@@ -462,6 +486,9 @@ fn insert_all(tx: &mut Tx, tenant: Tenant, all: Things) -> BoxFuture<'_, Result<
         web_chats::insert(tx, tenant, &all.web_chat).await?;
         inboxes::insert(tx, tenant, &all.inbox).await?;
         contacts::insert(tx, tenant, &all.contact, all.inbox.id).await?;
+        tools::insert(tx, tenant, &all.tool).await?;
+        tools::set_of_chatbot(tx, tenant, all.chatbot.id, &[all.tool.id]).await?;
+        contact_credentials::upsert(tx, tenant, &all.credential).await?;
         conversations::insert(tx, tenant, &all.conversation).await?;
         messages::insert(tx, tenant, &all.question).await?;
         messages::insert(tx, tenant, &all.answer).await?;
