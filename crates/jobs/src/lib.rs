@@ -4,6 +4,7 @@
 //! twice, so it is written to change nothing the second time. To add one: a file with a function
 //! that takes the app, the tenant and the job, and one line in [`runner`]'s table.
 
+mod deletion;
 mod ingest;
 mod runner;
 mod sweep;

@@ -22,7 +22,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// The table of jobs.
-const KINDS: &[Kind] = &[crate::ingest::KIND];
+const KINDS: &[Kind] = &[crate::ingest::KIND, crate::deletion::KIND];
 
 /// What the runner does with the jobs of one kind.
 pub(crate) struct Kind {

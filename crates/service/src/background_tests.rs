@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlance_domain::kind::{KnowledgeBaseId, ModelId};
+use parlance_domain::kind::{KnowledgeBaseId, ModelId, PassageId};
 use parlance_domain::{Error, Ids, ManualClock, Tenant, Timestamp};
 use parlance_ingestion::{BoxedParser, BoxedParserConfig, ParseLimits};
 use parlance_llm::{CallPolicy, Models};
@@ -14,6 +14,7 @@ use parlance_retrieval::{TextIndex, VectorIndex};
 use parlance_storage::blobs::Blobs;
 use parlance_storage::files::File;
 use parlance_storage::index_changes::{self, IndexChange, PUT};
+use parlance_storage::jobs::Job;
 use parlance_storage::knowledge_bases::KnowledgeBase;
 use parlance_storage::organisations::Organisation;
 use parlance_storage::passages::{self, NewPassage};
@@ -23,12 +24,13 @@ use url::Url;
 
 use crate::chatbots::ChatbotDraft;
 use crate::conversation_turn::{self, Question};
+use crate::deletion::{Deletion, Step};
 use crate::files::NewFile;
 use crate::models::Catalogue;
 use crate::settings::Settings;
 use crate::streams::Retention;
 use crate::uploads::UploadRequest;
-use crate::{App, Parts, indexer, ingest, uploads};
+use crate::{App, Parts, deletion, indexer, ingest, uploads};
 
 struct World {
     app: App,
@@ -306,4 +308,142 @@ async fn a_worker_that_lost_its_job_does_not_touch_the_file() {
     ingest::fail(app, tenant, &held, "no text".into()).await.unwrap();
     let failed = world.found(&file).await;
     assert_eq!((failed.status.as_str(), failed.failure.as_deref()), ("failed", Some("no text")));
+}
+
+impl World {
+    /// A published file with this many passages in as few bytes as can be.
+    async fn published(&self, passages: i64) -> (File, Vec<PassageId>) {
+        let form = self.form();
+        self.post(&form, b"hello").await.unwrap();
+        let file = self.create_file(&form).await.unwrap().pop().unwrap();
+        let rows: Vec<_> = (0..passages)
+            .map(|ordinal| NewPassage {
+                id: self.app.new_id(),
+                ordinal,
+                text: "hello".into(),
+                heading: None,
+                page: None,
+                start: 0,
+                end: 5,
+            })
+            .collect();
+        let ids = rows.iter().map(|row| row.id).collect();
+        let (tenant, base, id, now) = (self.tenant, self.base, file.id, self.app.now());
+        self.app
+            .db
+            .write(tenant, move |tx| {
+                Box::pin(async move {
+                    jobs::remove(tx, tenant, &ingest::unique_key(id)).await?;
+                    passages::insert(tx, tenant, (base, id, 1), &rows, now).await?;
+                    files::publish(tx, tenant, id, (1, None), now).await
+                })
+            })
+            .await
+            .unwrap();
+        (file, ids)
+    }
+
+    async fn claim(&self) -> Option<Job> {
+        let now = self.app.now();
+        let until = now.plus(Duration::from_mins(1));
+        let claimed =
+            self.app.db.write(Scope::System, move |tx| Box::pin(async move { jobs::claim(tx, now, until).await }));
+        claimed.await.unwrap()
+    }
+
+    /// Passages of files, whether anybody can see them or not.
+    async fn stored(&self, of: &[&File]) -> u64 {
+        let mut tx = self.app.db.read(self.tenant).await.unwrap();
+        let mut stored = 0;
+        for file in of {
+            stored += passages::count_generation(&mut tx, self.tenant, file.id, 1).await.unwrap().0;
+        }
+        stored
+    }
+
+    /// Runs the deletion that waits, and dies after each third write. Gives the passages that each
+    /// write removed.
+    async fn delete_with_crashes(&self, of: &[&File]) -> Vec<u64> {
+        let mut removed = Vec::new();
+        while let Some(job) = self.claim().await {
+            let work = Deletion::of(&job).unwrap();
+            for _ in 0..3 {
+                let before = self.stored(of).await;
+                let step = deletion::step(&self.app, self.tenant, &job, work).await.unwrap();
+                removed.push(before - self.stored(of).await);
+                if step != Step::More {
+                    assert_eq!(step, Step::Done);
+                    break;
+                }
+            }
+            self.clock.advance(Duration::from_secs(61));
+            assert!(removed.len() < 100, "it ends");
+        }
+        removed
+    }
+}
+
+#[tokio::test]
+async fn a_large_file_is_deleted_in_slices_and_a_crash_loses_none() {
+    let world = World::new().await;
+    let (app, tenant) = (&world.app, world.tenant);
+    let (file, ids) = world.published(20_000).await;
+    let (kept, kept_ids) = world.published(3).await;
+    crate::files::delete(app, tenant, world.base, vec![file.id]).await.unwrap();
+    assert_eq!(world.stored(&[&file]).await, 20_000, "the request removes nothing itself");
+    {
+        let mut tx = app.db.read(tenant).await.unwrap();
+        assert!(passages::searchable(&mut tx, tenant, &ids[..500]).await.unwrap().is_empty());
+        assert_eq!(passages::searchable(&mut tx, tenant, &kept_ids).await.unwrap().len(), 3);
+        assert_eq!(knowledge_bases::files_count(&mut tx, tenant, world.base).await.unwrap(), 1);
+        let pending = index_changes::pending(&mut tx, 10).await.unwrap();
+        assert_eq!(
+            pending.iter().map(|change| (change.kind.as_str(), change.file_id)).collect::<Vec<_>>(),
+            [("remove", file.id)]
+        );
+    }
+    let again = crate::files::delete(app, tenant, world.base, vec![file.id]).await;
+    assert!(matches!(again, Err(Error::NotFound(_))), "{again:?}");
+    let shown = crate::files::get(app, tenant, world.base, file.id).await;
+    assert!(matches!(shown, Err(Error::NotFound(_))), "{shown:?}");
+
+    let removed = world.delete_with_crashes(&[&file]).await;
+    assert_eq!(removed, [vec![2_000; 10], vec![0]].concat());
+    let mut tx = app.db.read(tenant).await.unwrap();
+    assert_eq!(files::oldest_of_base(&mut tx, tenant, world.base, 9).await.unwrap(), [kept.id]);
+    drop(tx);
+    assert_eq!(uploads::sweep(app).await.unwrap(), 1, "its bytes are free");
+    assert_eq!(world.stored(&[&kept]).await, 3);
+}
+
+#[tokio::test]
+async fn a_base_is_deleted_in_slices_with_all_its_files() {
+    let world = World::new().await;
+    let (app, tenant) = (&world.app, world.tenant);
+    let (large, _) = world.published(4_500).await;
+    let (small, ids) = world.published(700).await;
+    let (other, _) = world.published(2).await;
+    // One of them is being deleted already when its base is.
+    crate::files::delete(app, tenant, world.base, vec![small.id]).await.unwrap();
+    crate::knowledge_bases::delete(app, tenant, world.base).await.unwrap();
+    let gone = crate::knowledge_bases::get(app, tenant, world.base).await;
+    assert!(matches!(gone, Err(Error::NotFound(_))), "{gone:?}");
+    {
+        let mut tx = app.db.read(tenant).await.unwrap();
+        assert!(files::find(&mut tx, tenant, large.id).await.unwrap().is_none());
+        assert!(passages::searchable(&mut tx, tenant, &ids).await.unwrap().is_empty());
+    }
+    let files_of_base = [&large, &small, &other];
+    let removed = world.delete_with_crashes(&files_of_base).await;
+    assert!(removed.iter().all(|count| *count <= 2_000), "{removed:?}");
+    assert_eq!(removed.iter().sum::<u64>(), 5_202);
+    let mut tx = app.db.read(Scope::System).await.unwrap();
+    assert!(files::oldest_of_base(&mut tx, tenant, world.base, 9).await.unwrap().is_empty());
+    let mut told: Vec<_> = index_changes::pending(&mut tx, 10).await.unwrap().iter().map(|c| c.file_id).collect();
+    told.sort_unstable();
+    let mut expected = files_of_base.map(|file| file.id);
+    expected.sort_unstable();
+    assert_eq!(told, expected, "the indexes are told of each file once");
+    drop(tx);
+    assert_eq!(uploads::sweep(app).await.unwrap(), 3);
 }

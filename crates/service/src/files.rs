@@ -9,8 +9,8 @@ use parlance_storage::uploads::Upload;
 use parlance_storage::{Listing, Page, Tx, jobs, knowledge_bases, passages, uploads};
 use uuid::Uuid;
 
-use crate::App;
 use crate::ingest::{self, Ingest};
+use crate::{App, deletion};
 
 /// Files of one request at most.
 const MAX_FILES: usize = 1000;
@@ -155,7 +155,8 @@ pub async fn update(
     Ok(file)
 }
 
-/// Removes files of a base. Unknown ids are 404 for one and 400 for a list, before anything is removed.
+/// Removes files of a base: hidden at once, and a job removes what they hold. Unknown ids are 404 for one
+/// and 400 for a list, before anything is removed.
 pub async fn delete(app: &App, tenant: Tenant, base: KnowledgeBaseId, ids: Vec<FileId>) -> Result<()> {
     let writer = app.clone();
     app.db
@@ -163,23 +164,15 @@ pub async fn delete(app: &App, tenant: Tenant, base: KnowledgeBaseId, ids: Vec<F
             Box::pin(async move {
                 for id in ids {
                     files::get(tx, tenant, base, id).await?.ok_or(Error::NotFound("file"))?;
-                    delete_one(tx, &writer, tenant, id).await?;
+                    deletion::begin_file(tx, &writer, tenant, base, id).await?;
                 }
                 Ok(())
             })
         })
         .await?;
     app.index_bell.notify_one();
+    app.job_bell.notify_one();
     Ok(())
-}
-
-/// Removes one file, its queued work, its passages and, when nothing else shows them, its bytes.
-pub(crate) async fn delete_one(tx: &mut Tx, app: &App, tenant: Tenant, id: FileId) -> Result<()> {
-    // The job first, as everywhere: a worker locks its job and then the file.
-    jobs::remove(tx, tenant, &ingest::unique_key(id)).await?;
-    let Some((base, blob_key)) = files::delete(tx, tenant, id).await? else { return Ok(()) };
-    crate::indexer::forget_file(tx, app, tenant, (base, id)).await?;
-    uploads::release(tx, tenant, &blob_key).await
 }
 
 /// Parses files again. What is searchable stays so until the new passages are ready.

@@ -345,7 +345,7 @@ async fn hand_over(
 }
 
 /// Runs a write only while this worker holds the job. `false` when it does not.
-async fn write_held<F>(app: &App, tenant: Tenant, job: &Job, operation: F) -> Result<bool>
+pub(crate) async fn write_held<F>(app: &App, tenant: Tenant, job: &Job, operation: F) -> Result<bool>
 where
     F: for<'t> FnOnce(&'t mut Tx) -> futures_util::future::BoxFuture<'t, Result<bool>> + Send + 'static,
 {

@@ -152,22 +152,19 @@ pub async fn update(
     Ok((view, warnings))
 }
 
-/// Removes a base with all of its files.
+/// Removes a base with all of its files: hidden at once, and a job removes what it holds.
 pub async fn delete(app: &App, tenant: Tenant, id: KnowledgeBaseId) -> Result<()> {
     let writer = app.clone();
     app.db
         .write(tenant, move |tx| {
             Box::pin(async move {
-                for (file, _) in files::blobs_of_base(tx, tenant, id).await? {
-                    crate::files::delete_one(tx, &writer, tenant, file).await?;
-                }
-                let deleted = knowledge_bases::delete(tx, tenant, id).await?;
-                if deleted { Ok(()) } else { Err(Error::NotFound("knowledge base")) }
+                let begun = crate::deletion::begin_base(tx, &writer, tenant, id).await?;
+                if begun { Ok(()) } else { Err(Error::NotFound("knowledge base")) }
             })
         })
         .await?;
     app.plans.forget(tenant);
-    app.index_bell.notify_one();
+    app.job_bell.notify_one();
     Ok(())
 }
 

@@ -18,6 +18,7 @@ pub mod chatbots;
 pub mod citations;
 pub mod client_address;
 pub mod conversation_turn;
+pub mod deletion;
 pub mod files;
 pub mod first_start;
 pub mod indexer;

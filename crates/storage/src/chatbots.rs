@@ -165,7 +165,7 @@ pub async fn set_knowledge_bases(tx: &mut Tx, tenant: Tenant, id: ChatbotId, bas
             sqlx::query(
                 "INSERT INTO chatbot_knowledge_bases (org_id, chatbot_id, knowledge_base_id) \
              SELECT $1, c.id, b.id FROM chatbots AS c, knowledge_bases AS b \
-             WHERE c.org_id = $1 AND c.id = $2 AND b.org_id = $1 AND b.id = $3 ON CONFLICT DO NOTHING"
+             WHERE c.org_id = $1 AND c.id = $2 AND b.org_id = $1 AND b.id = $3 AND NOT b.deleting ON CONFLICT DO NOTHING"
             )
             .bind(tenant.organisation())
             .bind(id)

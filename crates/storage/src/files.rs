@@ -75,17 +75,26 @@ macro_rules! columns {
     };
 }
 
+/// Neither the file nor its base is being deleted: nobody is shown such a file.
+macro_rules! alive {
+    () => {
+        " AND status <> 'deleting' AND EXISTS \
+         (SELECT 1 FROM knowledge_bases AS b WHERE b.id = files.knowledge_base_id AND NOT b.deleting)"
+    };
+}
+
 /// One file of a base.
 pub async fn get(tx: &mut Tx, tenant: Tenant, base: KnowledgeBaseId, id: FileId) -> Result<Option<File>> {
     on_tx!(tx, db => sqlx::query_as(concat!(
-        "SELECT ", columns!(), " FROM files WHERE org_id = $1 AND knowledge_base_id = $2 AND id = $3"))
+        "SELECT ", columns!(), " FROM files WHERE org_id = $1 AND knowledge_base_id = $2 AND id = $3", alive!()))
         .bind(tenant.organisation()).bind(base).bind(id).fetch_optional(db).await)
     .map_err(fault)
 }
 
 /// One file of any base of the organisation.
 pub async fn find(tx: &mut Tx, tenant: Tenant, id: FileId) -> Result<Option<File>> {
-    on_tx!(tx, db => sqlx::query_as(concat!("SELECT ", columns!(), " FROM files WHERE org_id = $1 AND id = $2"))
+    on_tx!(tx, db => sqlx::query_as(concat!(
+        "SELECT ", columns!(), " FROM files WHERE org_id = $1 AND id = $2", alive!()))
         .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
     .map_err(fault)
 }
@@ -100,9 +109,12 @@ pub async fn list(
 ) -> Result<Listing<File>> {
     macro_rules! matching {
         () => {
-            " FROM files WHERE org_id = $1 AND knowledge_base_id = $2 \
-             AND ($3 IS NULL OR filename_folded LIKE '%' || $3 || '%' ESCAPE '\\') \
-             AND ($4 IS NULL OR status = $4) AND ($5 IS NULL OR file_type = $5)"
+            concat!(
+                " FROM files WHERE org_id = $1 AND knowledge_base_id = $2 \
+                 AND ($3 IS NULL OR filename_folded LIKE '%' || $3 || '%' ESCAPE '\\') \
+                 AND ($4 IS NULL OR status = $4) AND ($5 IS NULL OR file_type = $5)",
+                alive!()
+            )
         };
     }
     if crate::page::is_beyond_any_name(filter.filename_folded.as_deref()) {
@@ -195,7 +207,7 @@ pub async fn begin_generation(
     on_tx!(tx, db => sqlx::query_scalar(
         "UPDATE files SET next_generation = next_generation + 1, status = 'initial', stage = 'waiting', \
          progress_done = 0, progress_total = 0, failure = NULL, parser_id = $3, updated_at = $4 \
-         WHERE org_id = $1 AND id = $2 RETURNING next_generation")
+         WHERE org_id = $1 AND id = $2 AND status <> 'deleting' RETURNING next_generation")
         .bind(tenant.organisation()).bind(id).bind(parser).bind(now).fetch_optional(db).await)
     .map_err(fault)
 }
@@ -309,6 +321,25 @@ pub async fn publish(
     .map(|changed| changed > 0)
 }
 
+/// Hides a file from everybody at once: it is in no list, its passages are neither found nor shown,
+/// and what still works on it stops. Gives its base, `None` when there is no such file (any more).
+pub async fn mark_deleting(tx: &mut Tx, tenant: Tenant, id: FileId, now: Timestamp) -> Result<Option<KnowledgeBaseId>> {
+    // No passage belongs to generation 0, and no worker to the next one.
+    on_tx!(tx, db => sqlx::query_scalar(
+        "UPDATE files SET status = 'deleting', stage = '', generation = 0, next_generation = next_generation + 1, \
+         updated_at = $3 WHERE org_id = $1 AND id = $2 AND status <> 'deleting' RETURNING knowledge_base_id")
+        .bind(tenant.organisation()).bind(id).bind(now).fetch_optional(db).await)
+    .map_err(fault)
+}
+
+/// The oldest files of a base, those being deleted as well: to delete a base file by file.
+pub async fn oldest_of_base(tx: &mut Tx, tenant: Tenant, base: KnowledgeBaseId, limit: i64) -> Result<Vec<FileId>> {
+    on_tx!(tx, db => sqlx::query_scalar(
+        "SELECT id FROM files WHERE org_id = $1 AND knowledge_base_id = $2 ORDER BY created_at LIMIT $3")
+        .bind(tenant.organisation()).bind(base).bind(limit).fetch_all(db).await)
+    .map_err(fault)
+}
+
 /// Removes a file with its passages. Gives its base and blob key, `None` when there is none.
 pub async fn delete(tx: &mut Tx, tenant: Tenant, id: FileId) -> Result<Option<(KnowledgeBaseId, String)>> {
     on_tx!(tx, db => sqlx::query_as(
@@ -317,9 +348,10 @@ pub async fn delete(tx: &mut Tx, tenant: Tenant, id: FileId) -> Result<Option<(K
     .map_err(fault)
 }
 
-/// Ids and blob keys of a base's files.
+/// Ids and blob keys of a base's files, without those being deleted.
 pub async fn blobs_of_base(tx: &mut Tx, tenant: Tenant, base: KnowledgeBaseId) -> Result<Vec<(FileId, String)>> {
-    on_tx!(tx, db => sqlx::query_as("SELECT id, blob_key FROM files WHERE org_id = $1 AND knowledge_base_id = $2")
+    on_tx!(tx, db => sqlx::query_as(
+        concat!("SELECT id, blob_key FROM files WHERE org_id = $1 AND knowledge_base_id = $2", alive!()))
         .bind(tenant.organisation()).bind(base).fetch_all(db).await)
     .map_err(fault)
 }

@@ -58,7 +58,7 @@ macro_rules! columns {
 /// One base.
 pub async fn get(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId) -> Result<Option<KnowledgeBase>> {
     on_tx!(tx, db => sqlx::query_as(
-        concat!("SELECT ", columns!(), " FROM knowledge_bases WHERE org_id = $1 AND id = $2"))
+        concat!("SELECT ", columns!(), " FROM knowledge_bases WHERE org_id = $1 AND id = $2 AND NOT deleting"))
         .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
     .map_err(fault)
 }
@@ -67,7 +67,7 @@ pub async fn get(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId) -> Result<Opt
 pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> Result<Listing<KnowledgeBase>> {
     macro_rules! matching {
         () => {
-            " FROM knowledge_bases WHERE org_id = $1 \
+            " FROM knowledge_bases WHERE org_id = $1 AND NOT deleting \
              AND ($2 IS NULL OR name_folded LIKE '%' || $2 || '%' ESCAPE '\\') \
              AND ($3 IS NULL OR embedding_model_id = $3) AND ($4 IS NULL OR reranker_model_id = $4)"
         };
@@ -92,7 +92,7 @@ pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> R
 /// Every base of the organisation, oldest first.
 pub async fn all(tx: &mut Tx, tenant: Tenant) -> Result<Vec<KnowledgeBase>> {
     on_tx!(tx, db => sqlx::query_as(
-        concat!("SELECT ", columns!(), " FROM knowledge_bases WHERE org_id = $1 ORDER BY created_at, id"))
+        concat!("SELECT ", columns!(), " FROM knowledge_bases WHERE org_id = $1 AND NOT deleting ORDER BY created_at, id"))
         .bind(tenant.organisation()).fetch_all(db).await)
     .map_err(fault)
 }
@@ -100,7 +100,7 @@ pub async fn all(tx: &mut Tx, tenant: Tenant) -> Result<Vec<KnowledgeBase>> {
 /// The bases an assistant answers from.
 pub async fn of_chatbot(tx: &mut Tx, tenant: Tenant, chatbot: ChatbotId) -> Result<Vec<KnowledgeBase>> {
     on_tx!(tx, db => sqlx::query_as(concat!(
-        "SELECT ", columns!(), " FROM knowledge_bases WHERE org_id = $1 AND id IN \
+        "SELECT ", columns!(), " FROM knowledge_bases WHERE org_id = $1 AND NOT deleting AND id IN \
          (SELECT knowledge_base_id FROM chatbot_knowledge_bases WHERE org_id = $1 AND chatbot_id = $2) \
          ORDER BY created_at, id"))
         .bind(tenant.organisation()).bind(chatbot).fetch_all(db).await)
@@ -160,6 +160,25 @@ pub async fn update(tx: &mut Tx, tenant: Tenant, base: &KnowledgeBase) -> Result
     .map(drop)
 }
 
+/// Hides a base with all it holds from everybody at once, and parts it from its assistants. False when
+/// there is no such base (any more).
+pub async fn mark_deleting(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId, now: Timestamp) -> Result<bool> {
+    let marked = execute!(
+        tx,
+        sqlx::query(
+            "UPDATE knowledge_bases SET deleting = TRUE, updated_at = $3 \
+             WHERE org_id = $1 AND id = $2 AND NOT deleting"
+        )
+        .bind(tenant.organisation())
+        .bind(id)
+        .bind(now)
+    )?;
+    if marked > 0 {
+        set_chatbots(tx, tenant, id, &[]).await?;
+    }
+    Ok(marked > 0)
+}
+
 /// Removes a base with its files and passages. False when there is none.
 pub async fn delete(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId) -> Result<bool> {
     execute!(
@@ -192,7 +211,7 @@ pub async fn set_chatbots(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId, chat
             sqlx::query(
                 "INSERT INTO chatbot_knowledge_bases (org_id, chatbot_id, knowledge_base_id) \
              SELECT $1, c.id, b.id FROM chatbots AS c, knowledge_bases AS b \
-             WHERE c.org_id = $1 AND c.id = $2 AND b.org_id = $1 AND b.id = $3 ON CONFLICT DO NOTHING"
+             WHERE c.org_id = $1 AND c.id = $2 AND b.org_id = $1 AND b.id = $3 AND NOT b.deleting ON CONFLICT DO NOTHING"
             )
             .bind(tenant.organisation())
             .bind(*chatbot)
@@ -205,7 +224,7 @@ pub async fn set_chatbots(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId, chat
 /// How many files a base holds.
 pub async fn files_count(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId) -> Result<u64> {
     let count: i64 = on_tx!(tx, db => sqlx::query_scalar(
-        "SELECT count(*) FROM files WHERE org_id = $1 AND knowledge_base_id = $2")
+        "SELECT count(*) FROM files WHERE org_id = $1 AND knowledge_base_id = $2 AND status <> 'deleting'")
         .bind(tenant.organisation()).bind(id).fetch_one(db).await)
     .map_err(fault)?;
     Ok(crate::page::count(count))

@@ -82,6 +82,15 @@ macro_rules! columns {
     };
 }
 
+/// Passages of the published generation of files that are there for people to see. A file that is
+/// being deleted has no published generation.
+macro_rules! searchable {
+    () => {
+        " FROM passages AS p JOIN files AS f ON f.id = p.file_id AND f.generation = p.generation \
+         JOIN knowledge_bases AS b ON b.id = f.knowledge_base_id AND NOT b.deleting"
+    };
+}
+
 /// Adds passages of a generation.
 pub async fn insert(
     tx: &mut Tx,
@@ -157,8 +166,7 @@ pub async fn searchable(tx: &mut Tx, tenant: Tenant, ids: &[PassageId]) -> Resul
     }
     on_tx!(tx, db => {
         let mut query = QueryBuilder::new(concat!(
-            "SELECT ", columns!(), " FROM passages AS p JOIN files AS f ON f.id = p.file_id \
-             AND f.generation = p.generation WHERE f.org_id = "));
+            "SELECT ", columns!(), searchable!(), " WHERE f.org_id = "));
         query.push_bind(tenant.organisation());
         query.push(" AND p.org_id = f.org_id AND p.id IN (");
         let mut list = query.separated(", ");
@@ -196,13 +204,11 @@ pub async fn neighbours(tx: &mut Tx, tenant: Tenant, of: &[Passage]) -> Result<V
 /// A page of a file's searchable passages, in order.
 pub async fn list(tx: &mut Tx, tenant: Tenant, file: FileId, page: Page) -> Result<Listing<Passage>> {
     let total: i64 = on_tx!(tx, db => sqlx::query_scalar(
-        "SELECT count(*) FROM passages AS p JOIN files AS f ON f.id = p.file_id AND f.generation = p.generation \
-         WHERE f.org_id = $1 AND f.id = $2")
+        concat!("SELECT count(*)", searchable!(), " WHERE f.org_id = $1 AND f.id = $2"))
         .bind(tenant.organisation()).bind(file).fetch_one(db).await)
     .map_err(fault)?;
     let rows = on_tx!(tx, db => sqlx::query_as(concat!(
-        "SELECT ", columns!(), " FROM passages AS p JOIN files AS f ON f.id = p.file_id AND f.generation = p.generation \
-         WHERE f.org_id = $1 AND f.id = $2 ORDER BY p.ordinal LIMIT $3 OFFSET $4"))
+        "SELECT ", columns!(), searchable!(), " WHERE f.org_id = $1 AND f.id = $2 ORDER BY p.ordinal LIMIT $3 OFFSET $4"))
         .bind(tenant.organisation()).bind(file).bind(page.limit_sql()).bind(page.offset_sql())
         .fetch_all(db).await)
     .map_err(fault)?;

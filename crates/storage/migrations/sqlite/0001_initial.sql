@@ -71,6 +71,8 @@ CREATE TABLE knowledge_bases (
     enable_hyde BOOLEAN NOT NULL,
     similarity_cutoff DOUBLE PRECISION NOT NULL,
     enable_rerank BOOLEAN NOT NULL,
+    -- Hidden from everybody; a job removes what it holds and then the row.
+    deleting BOOLEAN NOT NULL DEFAULT FALSE,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
 );

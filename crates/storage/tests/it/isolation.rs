@@ -60,6 +60,7 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     let listed = files::list(tx, who, all.base.id, &files::Filter::default(), Page::ALL).await.unwrap();
     assert_eq!((listed.total, listed.rows.len()), (0, 0));
     assert!(files::blobs_of_base(tx, who, all.base.id).await.unwrap().is_empty());
+    assert!(files::oldest_of_base(tx, who, all.base.id, 9).await.unwrap().is_empty());
     assert!(inboxes::of_api(tx, who, all.chatbot.id).await.unwrap().is_none());
     assert!(inboxes::of_web_chat(tx, who, all.web_chat.id).await.unwrap().is_none());
     assert!(inboxes::get(tx, who, all.inbox.id).await.unwrap().is_none());
@@ -177,8 +178,10 @@ async fn refuses_removal(world: &World, all: &Things, scope: Scope) {
         assert_eq!(contact_credentials::delete_of_tool(tx, who, all.tool.id).await?, 0);
         assert!(!inboxes::delete(tx, who, all.inbox.id, NOW).await?);
         assert!(!tools::delete(tx, who, all.tool.id).await?);
+        assert!(files::mark_deleting(tx, who, all.file.id, NOW).await?.is_none());
         assert!(files::delete(tx, who, all.file.id).await?.is_none());
         idempotency::release(tx, who, IDEMPOTENCY_KEY).await?;
+        assert!(!knowledge_bases::mark_deleting(tx, who, all.base.id, NOW).await?);
         assert!(!knowledge_bases::delete(tx, who, all.base.id).await?);
         assert_eq!(passages::delete_older(tx, who, all.file.id, 9, 100).await?, 0);
         assert_eq!(passages::delete_generation(tx, who, all.file.id, 1, 100).await?, 0);

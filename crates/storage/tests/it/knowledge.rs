@@ -169,6 +169,66 @@ async fn files_are_listed_described_and_removed() {
 }
 
 #[tokio::test]
+async fn what_is_being_deleted_is_there_for_nobody() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let tenant = world.tenant;
+    let (base, file, bot) = (all.base.id, all.file.id, all.chatbot.id);
+    let passages_of_file: Vec<_> = all.passages.iter().map(|passage| passage.id).collect();
+    let shown = async || {
+        let mut tx = world.db.read(tenant).await.unwrap();
+        let tx = &mut tx;
+        let filter = files::Filter::default();
+        [
+            files::get(tx, tenant, base, file).await.unwrap().iter().count(),
+            files::find(tx, tenant, file).await.unwrap().iter().count(),
+            files::list(tx, tenant, base, &filter, Page::ALL).await.unwrap().rows.len(),
+            files::blobs_of_base(tx, tenant, base).await.unwrap().len(),
+            passages::searchable(tx, tenant, &passages_of_file).await.unwrap().len(),
+            passages::list(tx, tenant, file, Page::ALL).await.unwrap().rows.len(),
+        ]
+    };
+    let bases_shown = async || {
+        let mut tx = world.db.read(tenant).await.unwrap();
+        let tx = &mut tx;
+        [
+            knowledge_bases::get(tx, tenant, base).await.unwrap().iter().count(),
+            knowledge_bases::all(tx, tenant).await.unwrap().len(),
+            knowledge_bases::list(tx, tenant, &Filter::default(), Page::ALL).await.unwrap().rows.len(),
+            knowledge_bases::of_chatbot(tx, tenant, bot).await.unwrap().len(),
+            chatbots::knowledge_bases(tx, tenant, bot).await.unwrap().len(),
+        ]
+    };
+    assert_eq!((shown().await, bases_shown().await), ([1, 1, 1, 1, 3, 3], [1; 5]));
+
+    // A base hides its files, which are untouched.
+    assert!(write!(world, tenant, tx => knowledge_bases::mark_deleting(tx, tenant, base, later(1))).unwrap());
+    assert!(!write!(world, tenant, tx => knowledge_bases::mark_deleting(tx, tenant, base, later(1))).unwrap());
+    assert_eq!((shown().await, bases_shown().await), ([0; 6], [0; 5]));
+    write!(world, tenant, tx => chatbots::set_knowledge_bases(tx, tenant, bot, &[base])).unwrap();
+    write!(world, tenant, tx => knowledge_bases::set_chatbots(tx, tenant, base, &[bot])).unwrap();
+    assert!(read!(world, tenant, tx => knowledge_bases::chatbots(tx, tenant, base)).unwrap().is_empty());
+
+    // A file, for which nobody works any more.
+    let world = World::new().await;
+    let all = world.fill().await;
+    let (tenant, base, file) = (world.tenant, all.base.id, all.file.id);
+    let mark = async || write!(world, tenant, tx => files::mark_deleting(tx, tenant, file, later(1))).unwrap();
+    assert_eq!((mark().await, mark().await), (Some(base), None));
+    assert_eq!(read!(world, tenant, tx => knowledge_bases::files_count(tx, tenant, base)).unwrap(), 0);
+    assert!(read!(world, tenant, tx => files::find(tx, tenant, file)).unwrap().is_none());
+    let ids = [all.passages[0].id];
+    assert!(read!(world, tenant, tx => passages::searchable(tx, tenant, &ids)).unwrap().is_empty());
+    assert!(read!(world, Scope::System, tx => files::searchable(tx)).unwrap().is_empty());
+    let parser = id();
+    assert_eq!(write!(world, tenant, tx => files::begin_generation(tx, tenant, file, parser, NOW)).unwrap(), None);
+    assert!(!write!(world, tenant, tx => files::publish(tx, tenant, file, (1, None), later(3))).unwrap());
+    assert!(!write!(world, tenant, tx => files::fail(tx, tenant, file, 1, "late", later(3))).unwrap());
+    assert_eq!(read!(world, tenant, tx => files::oldest_of_base(tx, tenant, base, 9)).unwrap(), [file]);
+    assert!(read!(world, tenant, tx => files::oldest_of_base(tx, tenant, base, 0)).unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn passages_with_their_neighbours_vectors_and_hits() {
     let world = World::new().await;
     let all = world.fill().await;
