@@ -68,6 +68,23 @@ impl Api {
         id_of(&self.call("POST", "chatbots/", Some(&json!({"name": name, "knowledgeBases": bases})), 201).await?)
     }
 
+    /// Makes a web chat of an assistant; gives its id.
+    pub(crate) async fn make_web_chat(&self, name: &str, chatbot: &str) -> Result<String> {
+        let body = json!({"name": name, "chatbot": chatbot, "theme": {}, "darkTheme": {}});
+        id_of(&self.call("POST", "web-chats/", Some(&body), 201).await?)
+    }
+
+    /// Begins a conversation; gives its id.
+    pub(crate) async fn make_conversation(&self, web_chat: &str) -> Result<String> {
+        id_of(&self.call("POST", "conversations/", Some(&json!({"webChat": web_chat})), 201).await?)
+    }
+
+    /// Switches automatic replies off.
+    pub(crate) async fn take_over(&self, conversation: &str) -> Result<()> {
+        let path = format!("conversations/{conversation}/update-auto-reply/");
+        self.call("PATCH", &path, Some(&json!({"autoReplyEnabled": false})), 200).await.map(drop)
+    }
+
     /// Uploads a file by a presigned form; gives its storage key.
     pub(crate) async fn upload(&self, document: &Document) -> Result<String> {
         let wanted = json!({"filename": document.name, "modelName": "chatbot-file", "fieldName": "file",

@@ -14,6 +14,7 @@ mod mock_model;
 mod process;
 mod random;
 mod report;
+mod requests;
 mod scenarios;
 mod sse;
 

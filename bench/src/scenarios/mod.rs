@@ -4,6 +4,8 @@ mod first_token;
 mod ingestion;
 mod many_streams;
 mod memory;
+mod messages;
+mod open_pages;
 mod processor;
 mod search;
 mod start;
@@ -35,6 +37,10 @@ pub(crate) enum Scenario {
     Search,
     /// Two thousand streams at once
     Streams,
+    /// Messages stored per second
+    Messages,
+    /// Ten thousand open pages
+    OpenPages,
 }
 
 impl Scenario {
@@ -49,6 +55,8 @@ impl Scenario {
             Self::Ingestion => "ingestion",
             Self::Search => "search",
             Self::Streams => "streams",
+            Self::Messages => "messages",
+            Self::OpenPages => "open-pages",
         }
     }
 
@@ -63,6 +71,8 @@ impl Scenario {
             Self::Ingestion => ingestion::run(bench).await,
             Self::Search => search::run(bench).await,
             Self::Streams => many_streams::run(bench).await,
+            Self::Messages => messages::run(bench).await,
+            Self::OpenPages => open_pages::run(bench).await,
         }
     }
 }
