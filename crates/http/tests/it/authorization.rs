@@ -75,7 +75,7 @@ fn sample(method: &str, path: &str, own: &World) -> (&'static str, Option<Value>
 }
 
 /// The path with the ids of `world`, or with ids of nothing.
-fn filled(path: &str, world: Option<&World>) -> String {
+pub(crate) fn filled(path: &str, world: Option<&World>) -> String {
     let id = |pick: fn(&World) -> &String| world.map_or(UNKNOWN.to_owned(), |world| pick(world).clone());
     let noun = path.strip_prefix("/api/v1/").unwrap().split('/').next().unwrap();
     let query = if path.ends_with("/search/") { "?query=word" } else { "" };

@@ -10,6 +10,7 @@
 mod authorization;
 mod chatbots;
 mod completions;
+mod injection;
 mod knowledge;
 mod malformed;
 mod openapi;
@@ -20,5 +21,6 @@ mod references;
 mod resuming;
 mod retrieval;
 mod stored;
+mod tenants;
 mod uploads;
 mod world;

@@ -16,5 +16,6 @@ mod organisations;
 mod row_level_security;
 mod schema_parity;
 mod small_nouns;
+mod statements;
 mod tools;
 mod writer;
