@@ -19,7 +19,7 @@ use crate::reference::ApiKeyScheme;
 use crate::request_log::{Meters, log_request};
 use crate::v1::{
     attachments, chatbots, completions, files, knowledge_bases, media, messages, models, parsers, providers,
-    text_nodes, uploads,
+    text_nodes, uploads, webhooks,
 };
 use crate::{health, reference};
 
@@ -49,6 +49,9 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(chatbots::get, chatbots::replace, chatbots::update, chatbots::delete))
         .routes(routes!(chatbots::duplicate))
         .routes(routes!(chatbots::enable_evaluation))
+        .routes(routes!(webhooks::rotate_secret))
+        .routes(routes!(webhooks::records))
+        .routes(routes!(webhooks::redeliver))
         .routes(routes!(completions::create))
         .routes(routes!(messages::stream))
         .routes(routes!(messages::cancel))

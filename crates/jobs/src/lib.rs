@@ -6,8 +6,10 @@
 
 mod deletion;
 mod ingest;
+mod reply;
 mod runner;
 mod sweep;
+mod webhook_delivery;
 
 pub use runner::{Outcome, drain, run};
 pub use sweep::sweep_uploads;

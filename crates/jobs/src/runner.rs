@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parlance_domain::{Error, Result, Tenant};
-use parlance_service::App;
+use parlance_service::{App, reply, webhook_delivery};
 use parlance_storage::Scope;
 use parlance_storage::jobs::{self, Job};
 use tokio::sync::Semaphore;
@@ -21,8 +21,9 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// Longest pause before another attempt.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
-/// The table of jobs.
-const KINDS: &[Kind] = &[crate::ingest::KIND, crate::deletion::KIND];
+/// The table of jobs. Those of a kind that is not in it, from a newer version, stay for that one.
+const KINDS: &[Kind] =
+    &[crate::ingest::KIND, crate::deletion::KIND, crate::reply::KIND, crate::webhook_delivery::KIND];
 
 /// What the runner does with the jobs of one kind.
 pub(crate) struct Kind {
@@ -57,76 +58,88 @@ pub enum Outcome {
     Obsolete,
 }
 
-/// Runs jobs until the server stops, `workers` of them at a time.
-pub async fn run(app: &App, workers: usize) {
-    let slots = Arc::new(Semaphore::new(workers.max(1)));
-    loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-        let Some(job) = next(app).await else { return };
-        let worker = app.clone();
-        app.tasks.spawn(async move {
-            work(&worker, &job).await;
-            drop(slot);
-        });
+/// Jobs of one kind that run at the same time. Each kind has room of its own: documents that take
+/// minutes and receivers that do not answer hold up nobody's reply.
+struct Room {
+    kind: &'static Kind,
+    size: usize,
+    slots: Arc<Semaphore>,
+}
+
+impl Room {
+    fn new(app: &App, kind: &'static Kind, workers: usize) -> Self {
+        let size = match kind.name {
+            reply::KIND => app.settings.reply_workers,
+            webhook_delivery::KIND => app.settings.webhook_workers,
+            _ => workers,
+        };
+        let size = size.max(1);
+        Self { kind, size, slots: Arc::new(Semaphore::new(size)) }
     }
 }
 
-/// Waits for a job that is due; `None` when the server stops. A claim under way is never abandoned:
-/// its job would belong to nobody until the lease ends.
-async fn next(app: &App) -> Option<Job> {
+/// Runs jobs until the server stops, `workers` of a kind at a time where its settings say nothing
+/// else. A claim under way is never abandoned: its job would belong to nobody until the lease ends.
+pub async fn run(app: &App, workers: usize) {
+    let rooms: Vec<Room> = KINDS.iter().map(|kind| Room::new(app, kind, workers)).collect();
     while !app.stopping.is_cancelled() {
-        let pause = match claim(app).await {
-            Ok(Some(job)) => return Some(job),
-            Ok(None) => pause_until_due(app).await,
-            Err(error) => {
+        let mut pause = LOOK_AGAIN;
+        for room in &rooms {
+            let next = fill(app, room).await.unwrap_or_else(|error| {
                 tracing::error!(error = &error as &dyn std::error::Error, "jobs could not be claimed");
                 FIRST_PAUSE
-            }
-        };
+            });
+            pause = pause.min(next);
+        }
         tokio::select! {
             () = app.stopping.cancelled() => {}
             () = app.job_bell.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
-    None
 }
 
-async fn claim(app: &App) -> Result<Option<Job>> {
+/// Starts jobs of a kind while there is room. Gives the time until another may be due.
+async fn fill(app: &App, room: &Room) -> Result<Duration> {
+    // No more than fit at once, so that quick jobs of one kind do not keep the others waiting.
+    for _ in 0..room.size {
+        let Ok(slot) = Arc::clone(&room.slots).try_acquire_owned() else {
+            // The first that ends rings.
+            return Ok(LOOK_AGAIN);
+        };
+        let Some(job) = claim(app, room.kind).await? else { return pause_until_due(app, room.kind).await };
+        let (worker, kind) = (app.clone(), room.kind);
+        app.tasks.spawn(async move {
+            work(&worker, kind, &job).await;
+            drop(slot);
+            worker.job_bell.notify_one();
+        });
+    }
+    Ok(Duration::ZERO)
+}
+
+async fn claim(app: &App, kind: &Kind) -> Result<Option<Job>> {
     // A read first: an idle server writes nothing.
-    let now = app.now();
+    let (now, name) = (app.now(), kind.name);
     {
         let mut tx = app.db.read(Scope::System).await?;
-        if jobs::next_due(&mut tx).await?.is_none_or(|due| due > now) {
+        if jobs::next_due(&mut tx, name).await?.is_none_or(|due| due > now) {
             return Ok(None);
         }
     }
     let until = now.plus(LEASE);
-    app.db.write(Scope::System, move |tx| Box::pin(async move { jobs::claim(tx, now, until).await })).await
+    app.db.write(Scope::System, move |tx| Box::pin(async move { jobs::claim(tx, name, now, until).await })).await
 }
 
-async fn pause_until_due(app: &App) -> Duration {
-    let due = async {
-        let mut tx = app.db.read(Scope::System).await?;
-        jobs::next_due(&mut tx).await
-    };
-    match due.await {
-        Ok(Some(due)) => {
-            let wait = u64::try_from(due.millis() - app.now().millis()).unwrap_or_default();
-            Duration::from_millis(wait.max(10)).min(LOOK_AGAIN)
-        }
-        Ok(None) | Err(_) => LOOK_AGAIN,
-    }
+async fn pause_until_due(app: &App, kind: &Kind) -> Result<Duration> {
+    let mut tx = app.db.read(Scope::System).await?;
+    let Some(due) = jobs::next_due(&mut tx, kind.name).await? else { return Ok(LOOK_AGAIN) };
+    let wait = u64::try_from(due.millis() - app.now().millis()).unwrap_or_default();
+    Ok(Duration::from_millis(wait.max(10)).min(LOOK_AGAIN))
 }
 
-async fn work(app: &App, job: &Job) {
+async fn work(app: &App, kind: &Kind, job: &Job) {
     let tenant = Tenant::authenticated(job.organisation);
-    let Some(kind) = KINDS.iter().find(|kind| kind.name == job.kind) else {
-        // Written by a newer version. It stays for that one, and is looked at again later.
-        tracing::error!(job = %job.id, kind = job.kind, "no job is called so");
-        put_back(app, tenant, job, "no job is called so", LONGEST_PAUSE).await;
-        return;
-    };
     if job.attempts > i64::from((kind.attempts)(app)) {
         // Its last attempts ended without a word: they took the process down with them, or it was killed.
         let reason = format!("The server ended each time while it worked on this. {}", kind.advice);
@@ -226,10 +239,12 @@ pub async fn drain(app: &App) -> Result<usize> {
     let mut count = 0;
     loop {
         let mut busy = false;
-        while let Some(job) = claim(app).await? {
-            work(app, &job).await;
-            count += 1;
-            busy = true;
+        for kind in KINDS {
+            while let Some(job) = claim(app, kind).await? {
+                work(app, kind, &job).await;
+                count += 1;
+                busy = true;
+            }
         }
         while parlance_service::indexer::carry_over(app).await? > 0 {
             busy = true;

@@ -1,8 +1,8 @@
-//! Removing uploads that nothing refers to.
+//! Removing what nobody needs any more: uploads that nothing refers to, old webhook deliveries.
 
 use std::time::Duration;
 
-use parlance_service::{App, uploads};
+use parlance_service::{App, uploads, webhooks};
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(30);
@@ -10,8 +10,11 @@ const EVERY: Duration = Duration::from_secs(30);
 /// Looks for [`uploads::sweep`] between two looks at all bytes on disk: a day.
 const LOOKS_PER_DAY: u32 = 24 * 60 * 2;
 
-/// Removes abandoned and released uploads until the server stops; at its start and then daily, bytes
-/// that the database knows nothing of.
+/// Looks between two at old webhook deliveries: an idle server is to write nothing.
+const LOOKS_PER_HOUR: u32 = 2 * 60;
+
+/// Removes abandoned and released uploads and old webhook deliveries until the server stops; at its
+/// start and then daily, bytes that the database knows nothing of.
 pub async fn sweep_uploads(app: &App) {
     let mut look: u32 = 0;
     loop {
@@ -27,6 +30,13 @@ pub async fn sweep_uploads(app: &App) {
             Ok(0) => {}
             Ok(removed) => tracing::info!(removed, "removed uploads that nothing refers to"),
             Err(error) => tracing::warn!(%error, "uploads could not be swept"),
+        }
+        if look % LOOKS_PER_HOUR == 1 {
+            match webhooks::sweep(app).await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "removed webhook deliveries that ended long ago"),
+                Err(error) => tracing::warn!(%error, "webhook deliveries could not be swept"),
+            }
         }
         tokio::select! {
             () = app.stopping.cancelled() => return,

@@ -47,6 +47,8 @@ section! {
         outbound: Outbound,
         stream: Stream,
         ingestion: Ingestion,
+        replies: Replies,
+        webhooks: Webhooks,
         limits: Limits,
     }
 }
@@ -80,6 +82,14 @@ section! { Ingestion {
     memory_bytes: u64,
     tesseract: PathBuf,
     attempts: u32,
+} }
+section! { Replies { workers: usize, } }
+section! { Webhooks {
+    workers: usize,
+    #[serde(deserialize_with = "duration")]
+    timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    keep: Duration,
 } }
 section! { Limits {
     upload_bytes: u64,

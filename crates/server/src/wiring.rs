@@ -55,9 +55,10 @@ pub(crate) async fn build(config: &Config, data: &Path, openai_key: Option<Strin
     let outbound_limits = OutboundLimits::default();
     let allow: AllowList = config.outbound.allow.parse().context("OUTBOUND__ALLOW")?;
     let clock = Arc::new(SystemClock);
+    let outbound = Outbound::new(allow, outbound_limits)?;
     let factory = Models::new(
         Outbound::operator(outbound_limits)?,
-        Outbound::new(allow, outbound_limits)?,
+        outbound.clone(),
         CallPolicy::default(),
         Arc::clone(&clock) as _,
     );
@@ -83,6 +84,7 @@ pub(crate) async fn build(config: &Config, data: &Path, openai_key: Option<Strin
         master_key,
         catalogue,
         parser,
+        outbound,
         text_index,
         vector_index,
         settings: settings(config)?,
@@ -148,6 +150,10 @@ fn settings(config: &Config) -> Result<Settings> {
         max_concurrent_answers: limits.concurrent_answers,
         tesseract: (!tesseract.as_os_str().is_empty()).then(|| tesseract.clone()),
         ingest_attempts: config.ingestion.attempts,
+        reply_workers: config.replies.workers,
+        webhook_workers: config.webhooks.workers,
+        webhook_timeout: config.webhooks.timeout,
+        webhooks_kept_for: config.webhooks.keep,
         ..Settings::new(public_url(config)?)
     })
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt};
 use parlance_domain::kind::{ChatbotId, MessageId};
-use parlance_domain::{Error, Principal, Result};
+use parlance_domain::{Error, Principal, Result, Tenant};
 use parlance_llm::{ChatEvent, Image, Usage};
 use parlance_storage::chatbots::Chatbot;
 use parlance_storage::{conversations, messages};
@@ -20,9 +20,10 @@ use crate::answer_end::{failed, store};
 use crate::answer_faults::{self, Fault};
 use crate::citations::Cited;
 use crate::conversation_turn::{self, OpenTurn, Question};
-use crate::live_answer::{LiveAnswer, Reader};
+use crate::live_answer::{End, LiveAnswer, Reader};
 use crate::models::Chat;
 use crate::prompt::{PromptParts, condense_request, request, source_text};
+use crate::reply::Owed;
 use crate::search::{Found, SearchResult, search};
 use crate::timing::{ProcessingTime, since};
 use crate::turn_plan::{TurnPlan, turn_plan};
@@ -33,15 +34,22 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// Time for rewriting a follow-up question, which only makes the search more precise.
 const CONDENSE_TIME: Duration = Duration::from_secs(8);
+
 /// What the task needs to know about a turn.
 pub(crate) struct Turn {
     pub(crate) plan: Arc<TurnPlan>,
     pub(crate) chat: Chat,
     pub(crate) open: OpenTurn,
     pub(crate) question: Question,
-    pub(crate) principal: Principal,
+    pub(crate) tenant: Tenant,
+    /// `api`, `web`, ...
+    pub(crate) channel: String,
+    /// The reply that the turn is, when it answers a stored message.
+    pub(crate) reply: Option<Owed>,
     pub(crate) started: Instant,
-    _slot: OwnedSemaphorePermit,
+    /// The place among the answers that are made at the same time.
+    #[expect(dead_code, reason = "held, not read")]
+    pub(crate) slot: OwnedSemaphorePermit,
 }
 
 /// What a turn has gathered so far; survives the cancellation of the task that gathers it.
@@ -80,17 +88,18 @@ pub async fn start(app: &App, principal: &Principal, chatbot: ChatbotId, questio
         .map_err(|_full| Error::Unavailable("too many answers are being made; try again in a moment".to_owned()))?;
     let plan = turn_plan(app, principal.tenant, chatbot).await?;
     let chat = app.catalogue.chat(app, principal.tenant, plan.chatbot.model_id).await?;
-    let (task_app, principal) = (app.clone(), *principal);
+    let (task_app, tenant) = (app.clone(), principal.tenant);
     let span = tracing::info_span!("answer", chatbot = %plan.chatbot.id);
     // In a task of its own: a caller who goes away now must not leave a stored question without
     // anybody who answers it. Its reader is dropped then, which stops the answer as always.
     let starting = app.tasks.spawn(async move {
         let place = (plan.chatbot.id, plan.inbox);
-        let open = conversation_turn::open(&task_app, principal.tenant, place, &question).await?;
+        let open = conversation_turn::open(&task_app, tenant, place, &question).await?;
         let ids = (open.answer, open.conversation, open.contact);
-        let answer = task_app.streams.start(&principal, ids, task_app.settings.api_grace);
+        let answer = task_app.streams.start(tenant, ids, task_app.settings.api_grace);
         let reader = answer.subscribe(0);
-        let turn = Turn { plan, chat, open, question, principal, started, _slot: slot };
+        let channel = "api".to_owned();
+        let turn = Turn { plan, chat, open, question, tenant, channel, reply: None, started, slot };
         let run_app = task_app.clone();
         task_app.tasks.spawn(async move { run(&run_app, turn, &answer).await }.instrument(span));
         Ok(reader)
@@ -114,7 +123,8 @@ fn validate(app: &App, question: &Question) -> Result<()> {
     Ok(())
 }
 
-async fn run(app: &App, turn: Turn, answer: &Arc<LiveAnswer>) {
+/// Makes an answer and stores it. Whatever happens, the answer has ended afterwards.
+pub(crate) async fn run(app: &App, turn: Turn, answer: &Arc<LiveAnswer>) {
     // Whatever happens in here, readers get a terminal event and the registry lets go.
     let _ending = EndGuard { app, answer };
     let mut draft = Draft::default();
@@ -132,7 +142,7 @@ async fn run(app: &App, turn: Turn, answer: &Arc<LiveAnswer>) {
     answer.end(end);
 }
 
-/// Ends an answer that its task left without an end, because it panicked.
+/// Ends an answer that its task left without an end, because it panicked or was dropped.
 struct EndGuard<'a> {
     app: &'a App,
     answer: &'a Arc<LiveAnswer>,
@@ -141,7 +151,8 @@ struct EndGuard<'a> {
 impl Drop for EndGuard<'_> {
     fn drop(&mut self) {
         // Only the first end counts.
-        self.answer.end(failed(answer_faults::INTERNAL));
+        let is_stopping = self.app.stopping.is_cancelled();
+        self.answer.end(if is_stopping { End::ShuttingDown } else { failed(answer_faults::INTERNAL) });
         self.app.streams.finished(self.answer);
     }
 }
@@ -190,7 +201,7 @@ async fn try_make(app: &App, turn: &Turn, answer: &LiveAnswer, draft: &mut Draft
     draft.condensed = condense(turn, draft).await;
     let limit = turn.plan.chatbot.retrieved_chunks.and_then(|chunks| usize::try_from(chunks).ok());
     let SearchResult { found, retrieval, rerank } =
-        search(app, turn.principal.tenant, &turn.plan.bases, &draft.condensed, limit).await?;
+        search(app, turn.tenant, &turn.plan.bases, &draft.condensed, limit).await?;
     draft.time.retrieval = retrieval;
     draft.time.rerank = rerank;
     let found = within(found, app.settings.context_characters);

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlance_domain::Result;
 use parlance_domain::kind::{MessageId, PassageId, RecordId};
+use parlance_domain::{Error, Result};
 use parlance_llm::Usage;
-use parlance_storage::messages::{self, Ending};
+use parlance_storage::messages::{self, Ending, Message};
 use parlance_storage::passages;
 use parlance_storage::records::{self, Record};
 
@@ -16,6 +16,8 @@ use crate::answer_faults::{self, Fault};
 use crate::citations::{Cited, cited_in};
 use crate::live_answer::{Done, End, LiveAnswer};
 use crate::timing::since;
+use crate::webhooks::{self, NewDelivery};
+use crate::{reply, webhook_body};
 
 /// Pauses before the end of an answer is stored again after a fault.
 const STORE_AGAIN_AFTER: [Duration; 4] =
@@ -35,6 +37,7 @@ pub(crate) async fn store(app: &App, turn: &Turn, answer: &LiveAnswer, mut draft
     };
     let usage = draft.usage.unwrap_or_else(|| estimated(&draft, &text));
     let record = record(app, turn, &draft, &text, usage, error);
+    let delivery = if error.is_none() && state == "done" { delivery(app, turn, &text, &cited) } else { None };
     let record_id: RecordId = record.id;
     let words = u64::try_from(record.words_count).unwrap_or_default();
     let time = draft.time;
@@ -45,6 +48,7 @@ pub(crate) async fn store(app: &App, turn: &Turn, answer: &LiveAnswer, mut draft
         state,
         error,
         record,
+        delivery,
     };
     let stored = commit(app, turn, ended).await;
     metrics::counter!("parlance_answers_total", "end" => state).increment(1);
@@ -106,7 +110,7 @@ fn record(app: &App, turn: &Turn, draft: &Draft, text: &str, usage: Usage, error
         chatbot_id: turn.plan.chatbot.id,
         conversation_id: turn.open.conversation,
         message_id: turn.open.answer,
-        channel: "api".to_owned(),
+        channel: turn.channel.clone(),
         sender_name: turn.open.contact_name.clone(),
         model_id: turn.chat.entry.id.to_string(),
         model_name: turn.chat.entry.name.clone(),
@@ -132,6 +136,16 @@ struct Ended {
     state: &'static str,
     error: Option<&'static str>,
     record: Record,
+    delivery: Option<NewDelivery>,
+}
+
+/// What the assistant's webhook is told: replies to stored messages only.
+fn delivery(app: &App, turn: &Turn, text: &str, cited: &[Cited]) -> Option<NewDelivery> {
+    let (owed, url) = (turn.reply.as_ref()?, turn.plan.chatbot.webhook_url.clone()?);
+    let answer = Message { content: text.to_owned(), ..owed.answer.clone() };
+    let place = (owed.message, turn.open.contact);
+    let body = webhook_body::body(app, turn.tenant, &turn.plan.chatbot, place, &answer, cited);
+    Some(NewDelivery { chatbot: turn.plan.chatbot.id, message: answer.id, url, body })
 }
 
 /// Stores the end of an answer; after a fault of the database again, a few times, because the
@@ -142,6 +156,8 @@ async fn commit(app: &App, turn: &Turn, ended: Ended) -> Result<()> {
     loop {
         let error = match try_commit(app, turn, Arc::clone(&ended)).await {
             Ok(()) => return Ok(()),
+            // Another worker has taken the reply over.
+            Err(error @ Error::Conflict(_)) if turn.reply.is_some() => return Err(error),
             Err(error) => error,
         };
         let Some(pause) = pauses.next() else { return Err(error) };
@@ -151,12 +167,15 @@ async fn commit(app: &App, turn: &Turn, ended: Ended) -> Result<()> {
 }
 
 async fn try_commit(app: &App, turn: &Turn, ended: Arc<Ended>) -> Result<()> {
-    let tenant = turn.principal.tenant;
+    let (tenant, owed, writer) = (turn.tenant, turn.reply.clone(), app.clone());
     let message: MessageId = turn.open.answer;
     let now = app.now();
     app.db
         .write(tenant, move |tx| {
             Box::pin(async move {
+                if let Some(owed) = &owed {
+                    reply::settle(tx, &writer, tenant, owed).await?;
+                }
                 let ending = Ending {
                     state: ended.state,
                     content: &ended.text,
@@ -165,10 +184,17 @@ async fn try_commit(app: &App, turn: &Turn, ended: Arc<Ended>) -> Result<()> {
                 };
                 messages::end(tx, tenant, message, &ending, now).await?;
                 records::insert(tx, tenant, &ended.record).await?;
+                if let Some(delivery) = &ended.delivery {
+                    webhooks::put(tx, &writer, tenant, delivery).await?;
+                }
                 passages::count_hits(tx, tenant, &ended.hits).await
             })
         })
-        .await
+        .await?;
+    if turn.reply.is_some() {
+        app.job_bell.notify_one();
+    }
+    Ok(())
 }
 
 /// How a stored answer ended, told again from its record.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use parlance_domain::{Clock, Ids, Timestamp};
 use parlance_ingestion::BoxedParser;
+use parlance_outbound::Outbound;
 use parlance_retrieval::{TextIndex, VectorIndex};
 use parlance_storage::Db;
 use parlance_storage::blobs::Blobs;
@@ -35,6 +36,8 @@ pub struct Parts {
     pub catalogue: Catalogue,
     /// Reads documents.
     pub parser: BoxedParser,
+    /// Calls addresses that organisations choose, and refuses private ones.
+    pub outbound: Outbound,
     /// Finds passages by words.
     pub text_index: TextIndex,
     /// Finds passages by meaning.
@@ -68,6 +71,8 @@ pub struct Inner {
     pub catalogue: Catalogue,
     /// Reads documents.
     pub parser: BoxedParser,
+    /// Calls addresses that organisations choose, and refuses private ones.
+    pub outbound: Outbound,
     /// Finds passages by words.
     pub text_index: Arc<TextIndex>,
     /// Finds passages by meaning.
@@ -124,6 +129,7 @@ impl App {
                 master_key: parts.master_key,
                 catalogue: parts.catalogue,
                 parser: parts.parser,
+                outbound: parts.outbound,
                 text_index: Arc::new(parts.text_index),
                 vector_index: Arc::new(parts.vector_index),
                 settings: parts.settings,

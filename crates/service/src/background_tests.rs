@@ -44,6 +44,7 @@ fn parts(db: parlance_storage::Db, blobs: Blobs, folder: &Path, clock: &Arc<Manu
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     let limits = Limits::default();
     let outbound = (Outbound::operator(limits).unwrap(), Outbound::new(AllowList::default(), limits).unwrap());
+    let guarded = outbound.1.clone();
     let factory = Models::new(outbound.0, outbound.1, CallPolicy::default(), Arc::clone(clock) as _);
     Parts {
         db,
@@ -57,6 +58,7 @@ fn parts(db: parlance_storage::Db, blobs: Blobs, folder: &Path, clock: &Arc<Manu
             limits: ParseLimits::default(),
             concurrency: 1,
         }),
+        outbound: guarded,
         text_index: TextIndex::open(&folder.join("text")).unwrap().index,
         vector_index: VectorIndex::open(&folder.join("vectors")).unwrap().index,
         settings: Settings::new(Url::parse("http://127.0.0.1:8080").unwrap()),
@@ -294,8 +296,10 @@ async fn a_worker_that_lost_its_job_does_not_touch_the_file() {
     let file = world.create_file(&form).await.unwrap().pop().unwrap();
     let claim = async |now: Timestamp| {
         let until = now.plus(Duration::from_mins(1));
-        let claimed =
-            app.db.write(Scope::System, move |tx| Box::pin(async move { jobs::claim(tx, now, until).await })).await;
+        let claimed = app
+            .db
+            .write(Scope::System, move |tx| Box::pin(async move { jobs::claim(tx, ingest::KIND, now, until).await }))
+            .await;
         claimed.unwrap().unwrap()
     };
     let lost = claim(app.now()).await;

@@ -2,13 +2,14 @@
 
 use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId, WebChatId};
 use parlance_domain::{Error, FieldErrors, Result, Tenant, Timestamp};
+use parlance_outbound::parse_url;
 use parlance_retrieval::fold;
 use parlance_storage::chatbots::{self, Chatbot, Filter};
 use parlance_storage::inboxes::{self, Inbox};
 use parlance_storage::web_chats::{self, WebChat};
+use parlance_storage::webhooks::{self, Endpoint};
 use parlance_storage::{Listing, Page, Tx, knowledge_bases};
 use serde_json::{Map, Value};
-use url::Url;
 
 use crate::models::{ModelEntry, ModelRole};
 use crate::{App, Warnings};
@@ -57,18 +58,22 @@ pub struct ChatbotView {
     pub knowledge_bases: Vec<(KnowledgeBaseId, String)>,
     /// The hidden web chat of API keys.
     pub api_web_chat: Option<WebChatId>,
+    /// What is known of its webhook's endpoint; not read for lists.
+    pub webhook: Endpoint,
 }
 
 /// One assistant.
 pub async fn get(app: &App, tenant: Tenant, id: ChatbotId) -> Result<ChatbotView> {
-    let (chatbot, bases, web_chat) = {
+    let (chatbot, bases, web_chat, webhook) = {
         let mut tx = app.db.read(tenant).await?;
         let chatbot = chatbots::get(&mut tx, tenant, id).await?.ok_or(Error::NotFound("chatbot"))?;
         let bases = chatbots::knowledge_bases(&mut tx, tenant, id).await?;
-        (chatbot, bases, web_chats::of_api(&mut tx, tenant, id).await?)
+        let webhook = webhooks::endpoint(&mut tx, tenant, id).await?.unwrap_or_default();
+        (chatbot, bases, web_chats::of_api(&mut tx, tenant, id).await?, webhook)
     };
     let model = app.catalogue.chat(app, tenant, chatbot.model_id).await?.entry;
-    Ok(ChatbotView { chatbot, model, knowledge_bases: bases, api_web_chat: web_chat.map(|web_chat| web_chat.id) })
+    let api_web_chat = web_chat.map(|web_chat| web_chat.id);
+    Ok(ChatbotView { chatbot, model, knowledge_bases: bases, api_web_chat, webhook })
 }
 
 /// A page of assistants.
@@ -83,8 +88,9 @@ pub async fn list(app: &App, tenant: Tenant, filter: &Filter, page: Page) -> Res
     let mut rows = Vec::with_capacity(listing.rows.len());
     for chatbot in listing.rows {
         let model = app.catalogue.chat(app, tenant, chatbot.model_id).await?.entry;
+        let webhook = Endpoint::default();
         let api_web_chat = web_chats.iter().find(|(id, _)| *id == chatbot.id).map(|(_, web_chat)| *web_chat);
-        rows.push(ChatbotView { chatbot, model, knowledge_bases: Vec::new(), api_web_chat });
+        rows.push(ChatbotView { chatbot, model, knowledge_bases: Vec::new(), api_web_chat, webhook });
     }
     Ok(Listing { rows, total: listing.total })
 }
@@ -177,6 +183,10 @@ pub async fn update(app: &App, tenant: Tenant, id: ChatbotId, draft: ChatbotDraf
         .write(tenant, move |tx| {
             Box::pin(async move {
                 chatbots::update(tx, tenant, &chatbot).await?;
+                if draft.webhook_url.is_some() {
+                    // Whoever writes the address means it to be used.
+                    webhooks::enable(tx, tenant, id).await?;
+                }
                 match draft.knowledge_bases {
                     Some(bases) => set_knowledge_bases(tx, tenant, id, &bases).await,
                     None => Ok(()),
@@ -235,6 +245,13 @@ pub(crate) fn check_name(errors: &mut FieldErrors, name: &str) {
     }
 }
 
+/// Whether webhooks may be sent there, as far as can be said without the network.
+fn check_webhook_url(app: &App, address: &str) -> Result<(), String> {
+    let url = parse_url(address).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let url = url.filter(|_| address.chars().count() <= MAX_URL).ok_or("Enter a valid URL.")?;
+    app.outbound.check(&url).map_err(|refused| format!("Enter another URL: {refused}."))
+}
+
 async fn apply(app: &App, tenant: Tenant, chatbot: &mut Chatbot, draft: &ChatbotDraft) -> Result<Warnings> {
     let mut errors = FieldErrors::default();
     let mut warnings = Warnings::default();
@@ -257,9 +274,8 @@ async fn apply(app: &App, tenant: Tenant, chatbot: &mut Chatbot, draft: &Chatbot
     }
     if let Some(webhook_url) = &draft.webhook_url {
         let address = webhook_url.as_deref().map(str::trim).filter(|address| !address.is_empty());
-        let is_web = |address: &str| Url::parse(address).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        if address.is_some_and(|address| !is_web(address) || address.chars().count() > MAX_URL) {
-            errors.add("webhookUrl", "Enter a valid URL.");
+        if let Some(Err(reason)) = address.map(|address| check_webhook_url(app, address)) {
+            errors.add("webhookUrl", reason);
         }
         chatbot.webhook_url = address.map(str::to_owned);
     }

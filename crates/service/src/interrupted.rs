@@ -39,7 +39,7 @@ pub async fn end_interrupted(app: &App) -> Result<usize> {
 
 /// What is known of the attempt, as its record. `None` when the answer has ended, or its assistant
 /// is gone.
-async fn record(app: &App, tenant: Tenant, message: MessageId) -> Result<Option<Record>> {
+pub(crate) async fn record(app: &App, tenant: Tenant, message: MessageId) -> Result<Option<Record>> {
     let (unfinished, chatbot) = {
         let mut tx = app.db.read(tenant).await?;
         let Some(unfinished) = messages::unfinished(&mut tx, tenant, message).await? else { return Ok(None) };

@@ -32,6 +32,7 @@ pub mod partial_answers;
 pub mod prompt;
 pub mod providers;
 pub mod rate_limit;
+pub mod reply;
 pub mod search;
 pub mod settings;
 pub mod streams;
@@ -39,6 +40,10 @@ pub mod timing;
 pub mod turn_plan;
 pub mod uploads;
 mod warnings;
+mod webhook_body;
+pub mod webhook_delivery;
+mod webhook_signature;
+pub mod webhooks;
 
 pub use app::{App, Parts};
 pub use parlance_retrieval::fold;

@@ -50,6 +50,14 @@ pub struct Settings {
     pub tesseract: Option<std::path::PathBuf>,
     /// Attempts to ingest a file that a fault of the machine or a provider stopped.
     pub ingest_attempts: u32,
+    /// Replies to stored messages that are made at the same time.
+    pub reply_workers: usize,
+    /// Webhook endpoints that are delivered to at the same time.
+    pub webhook_workers: usize,
+    /// Time for one attempt to deliver a webhook.
+    pub webhook_timeout: Duration,
+    /// Time that ended webhook deliveries are kept, to be looked at and sent again.
+    pub webhooks_kept_for: Duration,
 }
 
 impl Settings {
@@ -76,6 +84,10 @@ impl Settings {
             max_concurrent_answers: 4096,
             tesseract: None,
             ingest_attempts: 5,
+            reply_workers: 16,
+            webhook_workers: 32,
+            webhook_timeout: Duration::from_secs(10),
+            webhooks_kept_for: Duration::from_hours(30 * 24),
         }
     }
 }

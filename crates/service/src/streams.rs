@@ -5,8 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use parlance_domain::Principal;
 use parlance_domain::kind::{ContactId, ConversationId, MessageId};
+use parlance_domain::{Principal, Tenant};
 use tokio_util::task::TaskTracker;
 
 use crate::live_answer::LiveAnswer;
@@ -49,12 +49,11 @@ impl Streams {
     /// Starts an answer. It is stopped `grace` after its last reader went.
     pub fn start(
         &self,
-        principal: &Principal,
+        tenant: Tenant,
         (message, conversation, contact): (MessageId, ConversationId, ContactId),
         grace: Duration,
     ) -> Arc<LiveAnswer> {
-        let answer =
-            Arc::new(LiveAnswer::new(principal.tenant, (message, conversation, contact), grace, self.tasks.clone()));
+        let answer = Arc::new(LiveAnswer::new(tenant, (message, conversation, contact), grace, self.tasks.clone()));
         self.answers().live.insert(message, Arc::clone(&answer));
         answer
     }
@@ -110,7 +109,7 @@ impl Streams {
 
 #[cfg(test)]
 mod tests {
-    use parlance_domain::{Id, IdKind, Ids, PrincipalKind, Scopes, Tenant, Timestamp, Visitor};
+    use parlance_domain::{Id, IdKind, Ids, PrincipalKind, Scopes, Timestamp, Visitor};
 
     use crate::live_answer::{AnswerEvent, End};
 
@@ -135,7 +134,7 @@ mod tests {
 
     fn start(streams: &Streams, who: &Principal, grace: Duration) -> Arc<LiveAnswer> {
         let now = Timestamp::from_millis(1_700_000_000_000);
-        streams.start(who, (Ids.next(now), Ids.next(now), Ids.next(now)), grace)
+        streams.start(who.tenant, (Ids.next(now), Ids.next(now), Ids.next(now)), grace)
     }
 
     #[tokio::test]

@@ -33,7 +33,7 @@ pub(crate) fn body(
         "conversation_id": answer.conversation_id,
         "replyTo": reply_to,
         "contact": contact,
-        "sender": {"id": sender_number(chatbot.id.uuid().as_u128()), "name": chatbot.name, "avatar": null},
+        "sender": {"id": chatbot.id.number(), "name": chatbot.name, "avatar": null},
         "type": "outgoing",
         "content": answer.content,
         "contentPayload": null,

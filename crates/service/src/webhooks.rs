@@ -8,7 +8,7 @@ use parlance_domain::{Error, Result, Tenant, Timestamp};
 use parlance_storage::jobs::{self, NewJob};
 use parlance_storage::secrets::Place;
 use parlance_storage::webhooks::{self, Delivery, Endpoint, LoggedAttempt};
-use parlance_storage::{Listing, Page, Tx, chatbots};
+use parlance_storage::{Listing, Page, Scope, Tx, chatbots};
 use zeroize::Zeroizing;
 
 use crate::webhook_signature::{key_of, new_secret};
@@ -150,8 +150,9 @@ pub async fn redeliver(
                 }
                 let known = webhooks::attempt(tx, tenant, chatbot.id, id).await?;
                 let known = known.ok_or(Error::NotFound("webhook record"))?;
-                webhooks::ask_again(tx, tenant, known.attempt.delivery_id, now).await?;
+                // The job first, in the same order as the job itself takes its rows.
                 wake(tx, &writer, tenant, chatbot.id).await?;
+                webhooks::ask_again(tx, tenant, known.attempt.delivery_id, now).await?;
                 let asked = webhooks::attempt(tx, tenant, chatbot.id, id).await?;
                 Ok((chatbot.name, asked.unwrap_or(known)))
             })
@@ -164,9 +165,17 @@ pub async fn redeliver(
 /// Removes deliveries that ended longer ago than they are kept. Gives how many.
 pub async fn sweep(app: &App) -> Result<u64> {
     let before = app.now().minus(app.settings.webhooks_kept_for);
-    app.db
-        .write(parlance_storage::Scope::System, move |tx| {
-            Box::pin(async move { webhooks::forget(tx, before, FORGOTTEN_AT_ONCE).await })
-        })
-        .await
+    let mut removed = 0;
+    loop {
+        let some = app
+            .db
+            .write(Scope::System, move |tx| {
+                Box::pin(async move { webhooks::forget(tx, before, FORGOTTEN_AT_ONCE).await })
+            })
+            .await?;
+        removed += some;
+        if some == 0 {
+            return Ok(removed);
+        }
+    }
 }

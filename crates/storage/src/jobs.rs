@@ -61,22 +61,45 @@ pub async fn enqueue(tx: &mut Tx, tenant: Tenant, job: &NewJob<'_>, now: Timesta
     .map(drop)
 }
 
-/// Claims the next due job. Organisations take turns: the one with the fewest jobs running goes
+/// Adds a job in the caller's transaction, unless it is there already: then it runs no later than
+/// asked for now, and whoever holds it goes on. For jobs that look for their work themselves.
+pub async fn enqueue_or_advance(tx: &mut Tx, tenant: Tenant, job: &NewJob<'_>, now: Timestamp) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query(
+            "INSERT INTO jobs (id, org_id, kind, unique_key, payload, run_at, attempts, generation, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, 0, 0, $7) \
+         ON CONFLICT (org_id, unique_key) DO UPDATE SET \
+         run_at = CASE WHEN excluded.run_at < jobs.run_at THEN excluded.run_at ELSE jobs.run_at END"
+        )
+        .bind(job.id)
+        .bind(tenant.organisation())
+        .bind(job.kind)
+        .bind(&job.unique_key)
+        .bind(&job.payload)
+        .bind(job.run_at)
+        .bind(now)
+    )
+    .map(drop)
+}
+
+/// Claims the next due job of a kind. Organisations take turns: the one with the fewest jobs running goes
 /// first, so that one tenant's thousand files do not keep the others waiting. The organisation is
 /// chosen before the job, so that the time this takes does not grow with the jobs that wait.
-pub async fn claim(tx: &mut Tx, now: Timestamp, leased_until: Timestamp) -> Result<Option<Job>> {
+pub async fn claim(tx: &mut Tx, kind: &str, now: Timestamp, leased_until: Timestamp) -> Result<Option<Job>> {
     macro_rules! claim {
         ($lock:literal) => {
             concat!(
                 "UPDATE jobs SET generation = generation + 1, attempts = attempts + 1, leased_until = $2 \
                  WHERE id = (SELECT j.id FROM jobs AS j WHERE j.org_id = \
                  (SELECT o.org_id FROM (SELECT org_id, (SELECT w.run_at FROM jobs AS w \
-                 WHERE w.org_id = organisations.org_id AND w.run_at <= $1 \
+                 WHERE w.org_id = organisations.org_id AND w.kind = $3 AND w.run_at <= $1 \
                  AND (w.leased_until IS NULL OR w.leased_until <= $1) ORDER BY w.run_at, w.id LIMIT 1) AS due \
                  FROM organisations) AS o WHERE o.due IS NOT NULL \
-                 ORDER BY (SELECT count(*) FROM jobs AS r WHERE r.org_id = o.org_id AND r.leased_until > $1), \
+                 ORDER BY (SELECT count(*) FROM jobs AS r \
+                 WHERE r.kind = $3 AND r.org_id = o.org_id AND r.leased_until > $1), \
                  o.due, o.org_id LIMIT 1) \
-                 AND j.run_at <= $1 AND (j.leased_until IS NULL OR j.leased_until <= $1) \
+                 AND j.kind = $3 AND j.run_at <= $1 AND (j.leased_until IS NULL OR j.leased_until <= $1) \
                  ORDER BY j.run_at, j.id LIMIT 1",
                 $lock,
                 ") RETURNING id, org_id, kind, payload, attempts, generation"
@@ -87,7 +110,8 @@ pub async fn claim(tx: &mut Tx, now: Timestamp, leased_until: Timestamp) -> Resu
         Engine::Sqlite(_) => claim!(""),
         Engine::PostgresRead(_) | Engine::PostgresWrite(_) => claim!(" FOR UPDATE SKIP LOCKED"),
     };
-    on_tx!(tx, db => sqlx::query_as(sql).bind(now).bind(leased_until).fetch_optional(db).await).map_err(fault)
+    on_tx!(tx, db => sqlx::query_as(sql).bind(now).bind(leased_until).bind(kind).fetch_optional(db).await)
+        .map_err(fault)
 }
 
 /// Keeps a lease. False when it is lost.
@@ -151,6 +175,23 @@ pub async fn retry(tx: &mut Tx, tenant: Tenant, job: &Job, error: &str, run_at: 
     .map(|changed| changed > 0)
 }
 
+/// Puts a job back that has more to do, to go on at `run_at` with all its attempts. False when the
+/// lease is lost, and then the caller's transaction must fail.
+pub async fn go_on(tx: &mut Tx, tenant: Tenant, job: &Job, run_at: Timestamp) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query(
+            "UPDATE jobs SET leased_until = NULL, last_error = NULL, attempts = 0, run_at = $4 \
+         WHERE org_id = $1 AND id = $2 AND generation = $3"
+        )
+        .bind(tenant.organisation())
+        .bind(job.id)
+        .bind(job.generation)
+        .bind(run_at)
+    )
+    .map(|changed| changed > 0)
+}
+
 /// Puts a job back whose worker was told to stop: to run again at once, without having used up an
 /// attempt. False when the lease is lost.
 pub async fn give_back(tx: &mut Tx, tenant: Tenant, job: &Job) -> Result<bool> {
@@ -187,12 +228,13 @@ pub async fn release_all(tx: &mut Tx) -> Result<u64> {
     )
 }
 
-/// When the next job is due or the next lease ends. `None` without jobs.
-pub async fn next_due(tx: &mut Tx) -> Result<Option<Timestamp>> {
+/// When the next job of a kind is due or the next lease ends. `None` without jobs.
+pub async fn next_due(tx: &mut Tx, kind: &str) -> Result<Option<Timestamp>> {
     on_tx!(tx, db => sqlx::query_scalar(
-        "SELECT min(due) FROM (SELECT min(leased_until) AS due FROM jobs WHERE leased_until IS NOT NULL UNION ALL \
-         SELECT * FROM (SELECT run_at AS due FROM jobs WHERE leased_until IS NULL ORDER BY run_at, id LIMIT 1) AS w) AS d")
-        .fetch_one(db).await)
+        "SELECT min(due) FROM (SELECT min(leased_until) AS due FROM jobs \
+         WHERE kind = $1 AND leased_until IS NOT NULL UNION ALL SELECT * FROM (SELECT run_at AS due FROM jobs \
+         WHERE kind = $1 AND leased_until IS NULL ORDER BY run_at, id LIMIT 1) AS w) AS d")
+        .bind(kind).fetch_one(db).await)
     .map_err(fault)
 }
 

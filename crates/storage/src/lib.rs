@@ -30,6 +30,7 @@ mod page;
 pub mod passages;
 pub mod providers;
 pub mod records;
+pub mod replies;
 pub mod secrets;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -37,6 +38,7 @@ pub mod tools;
 mod tx;
 pub mod uploads;
 pub mod web_chats;
+pub mod webhooks;
 mod writer;
 
 pub use db::{Db, DbConfig, OpenError, Scope};

@@ -53,6 +53,7 @@ macro_rules! columns {
          attachments, citations, canvas, feedback_id, feedback_type, feedback_suggestion, feedback_at, error, created_at"
     };
 }
+pub(crate) use columns;
 
 /// Stores a message. Feedback comes later, so it is not stored here.
 pub async fn insert(tx: &mut Tx, tenant: Tenant, message: &Message) -> Result<()> {
@@ -147,9 +148,11 @@ pub async fn end(tx: &mut Tx, tenant: Tenant, id: MessageId, ending: &Ending<'_>
     .map(|changed| changed > 0)
 }
 
-/// Answers of all organisations that a dead process left unfinished.
+/// Answers of all organisations that a dead process left unfinished, other than replies that a job
+/// makes again.
 pub async fn interrupted(tx: &mut Tx) -> Result<Vec<(OrganisationId, MessageId)>> {
-    on_tx!(tx, db => sqlx::query_as("SELECT org_id, id FROM messages WHERE state = 'generating' ORDER BY id")
+    on_tx!(tx, db => sqlx::query_as("SELECT org_id, id FROM messages WHERE state = 'generating' AND NOT EXISTS \
+         (SELECT 1 FROM replies AS r WHERE r.answer_id = messages.id AND r.is_waiting) ORDER BY id")
         .fetch_all(db).await)
     .map_err(fault)
 }

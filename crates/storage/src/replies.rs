@@ -126,6 +126,8 @@ pub struct Place {
     pub contact_id: ContactId,
     /// Their name.
     pub contact_name: String,
+    /// The hours in which the inbox's assistant answers, JSON.
+    pub auto_reply_schedules: String,
     /// `web`, `api`, ... of the inbox's web chat; `None` without one.
     pub access_type: Option<String>,
 }
@@ -133,7 +135,8 @@ pub struct Place {
 /// Where a conversation takes place.
 pub async fn place(tx: &mut Tx, tenant: Tenant, conversation: ConversationId) -> Result<Option<Place>> {
     on_tx!(tx, db => sqlx::query_as(
-        "SELECT i.chatbot_id, c.inbox_id, c.auto_reply_enabled, c.contact_id, k.name AS contact_name, w.access_type \
+        "SELECT i.chatbot_id, c.inbox_id, c.auto_reply_enabled, i.auto_reply_schedules, c.contact_id, \
+         k.name AS contact_name, w.access_type \
          FROM conversations AS c JOIN inboxes AS i ON i.id = c.inbox_id JOIN contacts AS k ON k.id = c.contact_id \
          LEFT JOIN web_chats AS w ON w.id = i.web_chat_id \
          WHERE c.org_id = $1 AND i.org_id = $1 AND k.org_id = $1 AND c.id = $2")

@@ -36,8 +36,7 @@ pub async fn endpoint(tx: &mut Tx, tenant: Tenant, chatbot: ChatbotId) -> Result
     .map_err(fault)
 }
 
-/// Makes sure that there is a row to note something in. False when the organisation has no such
-/// assistant.
+/// Makes sure that there is a row to note something in, if the organisation has such an assistant.
 async fn ensure_endpoint(tx: &mut Tx, tenant: Tenant, chatbot: ChatbotId, now: Timestamp) -> Result<()> {
     execute!(
         tx,
@@ -186,13 +185,7 @@ pub async fn get(tx: &mut Tx, tenant: Tenant, id: WebhookDeliveryId) -> Result<O
 }
 
 /// Pending deliveries of an assistant whose time has come, the longest waiting first.
-pub async fn due(
-    tx: &mut Tx,
-    tenant: Tenant,
-    chatbot: ChatbotId,
-    now: Timestamp,
-    limit: i64,
-) -> Result<Vec<Delivery>> {
+pub async fn due(tx: &mut Tx, tenant: Tenant, chatbot: ChatbotId, now: Timestamp, limit: i64) -> Result<Vec<Delivery>> {
     on_tx!(tx, db => sqlx::query_as(concat!(
         "SELECT ", columns!(), " FROM webhook_deliveries WHERE org_id = $1 AND chatbot_id = $2 AND status = 'pending' \
          AND next_attempt_at <= $3 ORDER BY next_attempt_at, id LIMIT $4"))
@@ -221,12 +214,7 @@ pub struct Standing<'a> {
 }
 
 /// Notes how a delivery stands.
-pub async fn set_standing(
-    tx: &mut Tx,
-    tenant: Tenant,
-    id: WebhookDeliveryId,
-    standing: Standing<'_>,
-) -> Result<()> {
+pub async fn set_standing(tx: &mut Tx, tenant: Tenant, id: WebhookDeliveryId, standing: Standing<'_>) -> Result<()> {
     execute!(
         tx,
         sqlx::query(
@@ -238,6 +226,21 @@ pub async fn set_standing(
         .bind(standing.status)
         .bind(standing.attempts)
         .bind(standing.next_attempt_at)
+    )
+    .map(drop)
+}
+
+/// Has everything that is pending for an assistant looked at now.
+pub async fn advance(tx: &mut Tx, tenant: Tenant, chatbot: ChatbotId, now: Timestamp) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query(
+            "UPDATE webhook_deliveries SET next_attempt_at = $3 \
+             WHERE org_id = $1 AND chatbot_id = $2 AND status = 'pending' AND next_attempt_at > $3"
+        )
+        .bind(tenant.organisation())
+        .bind(chatbot)
+        .bind(now)
     )
     .map(drop)
 }

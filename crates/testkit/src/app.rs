@@ -138,6 +138,16 @@ impl TestApp {
         }
     }
 
+    /// The organisation that somebody's key is of.
+    ///
+    /// # Panics
+    /// When they have no good key.
+    #[expect(clippy::expect_used, reason = "a test cannot go on without its organisation")]
+    pub async fn tenant_of(&self, actor: &Actor) -> Tenant {
+        let header = actor.authorization().map(str::as_bytes);
+        parlance_service::authenticate::authenticate(&self.app, header).await.expect("a good key").tenant
+    }
+
     /// The owner of another, empty organisation.
     ///
     /// # Panics

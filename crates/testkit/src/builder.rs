@@ -131,9 +131,10 @@ impl Builder {
         }
         let allow: AllowList = self.allow.parse().expect("a list of addresses");
         let limits = Limits::default();
+        let outbound = Outbound::new(allow, limits).expect("a client");
         let factory = Models::new(
             Outbound::operator(limits).expect("a client"),
-            Outbound::new(allow, limits).expect("a client"),
+            outbound.clone(),
             CallPolicy::default(),
             Arc::clone(&self.clock),
         );
@@ -159,6 +160,7 @@ impl Builder {
                 limits: ParseLimits::default(),
                 concurrency: 2,
             }),
+            outbound,
             text_index: TextIndex::open(&path.join("index/text")).expect("the text index").index,
             vector_index: VectorIndex::open(&path.join("index/vectors")).expect("the vector index").index,
             settings,

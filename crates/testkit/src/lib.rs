@@ -12,6 +12,7 @@ mod builder;
 mod events;
 mod files;
 mod parser_program;
+mod receiver;
 
 pub use actor::Actor;
 pub use answer::Answer;
@@ -20,4 +21,5 @@ pub use builder::Builder;
 pub use events::{Event, Events};
 pub use parlance_domain::ManualClock;
 pub use parlance_llm::scripted::{Script, ScriptedChat, ScriptedEmbedding, ScriptedRerank, Step};
+pub use receiver::{RECEIVERS_WORDS, Reaction, Received, Receiver};
 pub use reqwest::Method;

@@ -118,6 +118,11 @@ pub(crate) struct ChatbotOut {
     knowledge_bases: Vec<IdName>,
     number_of_retrieved_chunks: Option<i64>,
     webhook_url: Option<String>,
+    /// Since when nothing is sent to `webhookUrl` any more. Writing `webhookUrl` again, or a
+    /// redelivery that succeeds, ends it.
+    webhook_disabled_at: Option<String>,
+    /// Why, as a sentence.
+    webhook_disabled_reason: Option<String>,
     reply_mode: String,
     enable_evaluation: bool,
     organization: String,
@@ -150,6 +155,8 @@ fn out(auth_organisation: parlance_domain::Tenant, view: ChatbotView, warnings: 
             .collect(),
         number_of_retrieved_chunks: view.chatbot.retrieved_chunks,
         webhook_url: view.chatbot.webhook_url,
+        webhook_disabled_at: view.webhook.disabled_at.map(|at| at.to_string()),
+        webhook_disabled_reason: view.webhook.disabled_reason,
         reply_mode: view.chatbot.reply_mode,
         enable_evaluation: view.chatbot.enable_evaluation,
         organization: auth_organisation.organisation().to_string(),

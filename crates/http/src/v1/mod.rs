@@ -13,3 +13,4 @@ pub(crate) mod parsers;
 pub(crate) mod providers;
 pub(crate) mod text_nodes;
 pub(crate) mod uploads;
+pub(crate) mod webhooks;

@@ -18,6 +18,10 @@ fn sample(method: &str, path: &str, own: &World) -> (&'static str, Option<Value>
         ("PUT" | "PATCH", "chatbots/{id}/") => ("chatbots:write", Some(json!({"name": "Changed"}))),
         ("POST", "chatbots/{id}/duplicate/") => ("chatbots:write", None),
         ("PATCH", "chatbots/{id}/enable-evaluation/") => ("chatbots:write", Some(json!({"enableEvaluation": true}))),
+        ("POST", "chatbots/{id}/webhook-secret/" | "chatbots/{chatbot}/webhook-records/{id}/redeliver/") => {
+            ("chatbots:write", None)
+        }
+        ("GET", "chatbots/{id}/webhook-records/") => ("chatbots:read", None),
         ("DELETE", "chatbots/{id}/") => ("chatbots:write", None),
         ("POST", "chatbots/{id}/completions/") => {
             ("completions:create", Some(json!({"message": {"content": "word"}, "isStreaming": true})))
@@ -79,7 +83,9 @@ pub(crate) fn filled(path: &str, world: Option<&World>) -> String {
     let id = |pick: fn(&World) -> &String| world.map_or(UNKNOWN.to_owned(), |world| pick(world).clone());
     let noun = path.strip_prefix("/api/v1/").unwrap().split('/').next().unwrap();
     let query = if path.ends_with("/search/") { "?query=word" } else { "" };
-    let path = if path.contains("{kb}") {
+    let path = if path.contains("{chatbot}") {
+        path.replace("{chatbot}", &id(|world| &world.chatbot)).replace("{id}", &id(|world| &world.webhook_record))
+    } else if path.contains("{kb}") {
         path.replace("{kb}", &id(|world| &world.base)).replace("{id}", &id(|world| &world.file))
     } else {
         let value = match noun {

@@ -23,4 +23,5 @@ mod retrieval;
 mod stored;
 mod tenants;
 mod uploads;
+mod webhooks;
 mod world;

@@ -1,5 +1,7 @@
 //! One of everything that an organisation can have.
 
+use parlance_domain::{Id, Tenant};
+use parlance_storage::webhooks::{self, Attempt, Delivery};
 use parlance_testkit::{Actor, TestApp};
 use serde_json::{Value, json};
 
@@ -18,6 +20,8 @@ pub(crate) struct World {
     pub(crate) message: String,
     pub(crate) provider: String,
     pub(crate) model: String,
+    /// An attempt to deliver the answer.
+    pub(crate) webhook_record: String,
 }
 
 /// An id of nothing.
@@ -44,7 +48,10 @@ pub(crate) async fn world(app: &TestApp, actor: &Actor, secret: &str) -> World {
     let shown = actor.get(&format!("knowledge-bases/{base}/files/{file}/")).await.body_of(200);
     assert_eq!(shown["status"], "done", "{shown}");
     let id = |value: &Value| value.as_str().unwrap().to_owned();
+    let tenant = app.tenant_of(actor).await;
+    let webhook_record = webhook_record(app, tenant, (&chatbot, &id(&answer["messageId"])), secret).await;
     World {
+        webhook_record,
         chatbot,
         file,
         upload: actor.upload("chatbot-file", &format!("{secret}-spare.txt"), text.as_bytes()).await,
@@ -58,12 +65,49 @@ pub(crate) async fn world(app: &TestApp, actor: &Actor, secret: &str) -> World {
     }
 }
 
+/// Stores an attempt to deliver an answer. Gives its id.
+async fn webhook_record(app: &TestApp, tenant: Tenant, (chatbot, message): (&str, &str), secret: &str) -> String {
+    let now = app.app.now();
+    let delivery = Delivery {
+        id: app.app.new_id(),
+        chatbot_id: Id::parse(chatbot).unwrap(),
+        message_id: Id::parse(message).unwrap(),
+        url: format!("https://{secret}.example/hook"),
+        body: json!({"content": secret}).to_string(),
+        status: "failed".to_owned(),
+        attempts: 1,
+        is_redelivery: false,
+        next_attempt_at: now,
+        created_at: now,
+    };
+    let attempt = Attempt {
+        id: app.app.new_id(),
+        delivery_id: delivery.id,
+        chatbot_id: delivery.chatbot_id,
+        url: delivery.url.clone(),
+        status_code: Some(500),
+        response: "HTTP 500".to_owned(),
+        duration_millis: 1,
+        created_at: now,
+    };
+    let id = attempt.id.to_string();
+    let stored = app.app.db.write(tenant, move |tx| {
+        Box::pin(async move {
+            webhooks::insert(tx, tenant, &delivery).await?;
+            webhooks::insert_attempt(tx, tenant, &attempt).await
+        })
+    });
+    stored.await.unwrap();
+    id
+}
+
 /// Everything the API tells of the organisation, without what differs at each reading.
 pub(crate) async fn told(actor: &Actor, world: &World) -> Value {
     let mut told = Vec::new();
     for path in [
         "chatbots/".to_owned(),
         format!("chatbots/{}/", world.chatbot),
+        format!("chatbots/{}/webhook-records/", world.chatbot),
         "knowledge-bases/".to_owned(),
         format!("knowledge-bases/{}/", world.base),
         format!("knowledge-bases/{}/files/", world.base),

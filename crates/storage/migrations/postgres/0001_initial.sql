@@ -368,6 +368,63 @@ CREATE TABLE records (
 );
 CREATE INDEX records_by_chatbot ON records (chatbot_id, created_at);
 
+-- What assistants owe: the messages they answer by themselves, with the ids of the answers to be.
+CREATE TABLE replies (
+    message_id TEXT COLLATE "C" NOT NULL PRIMARY KEY REFERENCES messages (id) ON DELETE CASCADE,
+    org_id TEXT COLLATE "C" NOT NULL,
+    conversation_id TEXT COLLATE "C" NOT NULL,
+    answer_id TEXT COLLATE "C" NOT NULL UNIQUE,
+    is_waiting BOOLEAN NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX replies_waiting ON replies (conversation_id, created_at) WHERE is_waiting;
+
+-- What is known of the address that an assistant's replies are sent to.
+CREATE TABLE webhook_endpoints (
+    chatbot_id TEXT COLLATE "C" NOT NULL PRIMARY KEY REFERENCES chatbots (id) ON DELETE CASCADE,
+    org_id TEXT COLLATE "C" NOT NULL,
+    secret_sealed BYTEA,
+    previous_secret_sealed BYTEA,
+    previous_until BIGINT,
+    failing_since BIGINT,
+    disabled_at BIGINT,
+    disabled_reason TEXT COLLATE "C",
+    created_at BIGINT NOT NULL
+);
+
+-- The outbox: written in the transaction of the message.
+CREATE TABLE webhook_deliveries (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL,
+    chatbot_id TEXT COLLATE "C" NOT NULL REFERENCES chatbots (id) ON DELETE CASCADE,
+    message_id TEXT COLLATE "C" NOT NULL UNIQUE REFERENCES messages (id) ON DELETE CASCADE,
+    url TEXT COLLATE "C" NOT NULL,
+    body TEXT COLLATE "C" NOT NULL,
+    status TEXT COLLATE "C" NOT NULL,
+    attempts BIGINT NOT NULL,
+    is_redelivery BOOLEAN NOT NULL,
+    next_attempt_at BIGINT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX webhook_deliveries_pending ON webhook_deliveries (chatbot_id, next_attempt_at, id)
+    WHERE status = 'pending';
+CREATE INDEX webhook_deliveries_by_age ON webhook_deliveries (created_at);
+CREATE INDEX webhook_deliveries_by_chatbot ON webhook_deliveries (chatbot_id);
+
+CREATE TABLE webhook_attempts (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL,
+    delivery_id TEXT COLLATE "C" NOT NULL REFERENCES webhook_deliveries (id) ON DELETE CASCADE,
+    chatbot_id TEXT COLLATE "C" NOT NULL,
+    url TEXT COLLATE "C" NOT NULL,
+    status_code BIGINT,
+    response TEXT COLLATE "C" NOT NULL,
+    duration_millis BIGINT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX webhook_attempts_by_chatbot ON webhook_attempts (chatbot_id, created_at, id);
+CREATE INDEX webhook_attempts_by_delivery ON webhook_attempts (delivery_id);
+
 CREATE TABLE jobs (
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     org_id TEXT COLLATE "C" NOT NULL,
@@ -382,9 +439,9 @@ CREATE TABLE jobs (
     created_at BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX jobs_by_key ON jobs (org_id, unique_key);
-CREATE INDEX jobs_due ON jobs (run_at, id);
-CREATE INDEX jobs_by_turn ON jobs (org_id, run_at, id);
-CREATE INDEX jobs_leased ON jobs (org_id, leased_until) WHERE leased_until IS NOT NULL;
+CREATE INDEX jobs_due ON jobs (kind, run_at, id);
+CREATE INDEX jobs_by_turn ON jobs (org_id, kind, run_at, id);
+CREATE INDEX jobs_leased ON jobs (kind, org_id, leased_until) WHERE leased_until IS NOT NULL;
 
 CREATE TABLE idempotency_keys (
     org_id TEXT COLLATE "C" NOT NULL,
@@ -535,6 +592,30 @@ CREATE POLICY attachments_of_organisation ON attachments
 ALTER TABLE records ENABLE ROW LEVEL SECURITY;
 ALTER TABLE records FORCE ROW LEVEL SECURITY;
 CREATE POLICY records_of_organisation ON records
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE replies ENABLE ROW LEVEL SECURITY;
+ALTER TABLE replies FORCE ROW LEVEL SECURITY;
+CREATE POLICY replies_of_organisation ON replies
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE webhook_endpoints ENABLE ROW LEVEL SECURITY;
+ALTER TABLE webhook_endpoints FORCE ROW LEVEL SECURITY;
+CREATE POLICY webhook_endpoints_of_organisation ON webhook_endpoints
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE webhook_deliveries ENABLE ROW LEVEL SECURITY;
+ALTER TABLE webhook_deliveries FORCE ROW LEVEL SECURITY;
+CREATE POLICY webhook_deliveries_of_organisation ON webhook_deliveries
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE webhook_attempts ENABLE ROW LEVEL SECURITY;
+ALTER TABLE webhook_attempts FORCE ROW LEVEL SECURITY;
+CREATE POLICY webhook_attempts_of_organisation ON webhook_attempts
     USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
     WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
 

@@ -368,6 +368,63 @@ CREATE TABLE records (
 );
 CREATE INDEX records_by_chatbot ON records (chatbot_id, created_at);
 
+-- What assistants owe: the messages they answer by themselves, with the ids of the answers to be.
+CREATE TABLE replies (
+    message_id TEXT NOT NULL PRIMARY KEY REFERENCES messages (id) ON DELETE CASCADE,
+    org_id TEXT NOT NULL,
+    conversation_id TEXT NOT NULL,
+    answer_id TEXT NOT NULL UNIQUE,
+    is_waiting BOOLEAN NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX replies_waiting ON replies (conversation_id, created_at) WHERE is_waiting;
+
+-- What is known of the address that an assistant's replies are sent to.
+CREATE TABLE webhook_endpoints (
+    chatbot_id TEXT NOT NULL PRIMARY KEY REFERENCES chatbots (id) ON DELETE CASCADE,
+    org_id TEXT NOT NULL,
+    secret_sealed BLOB,
+    previous_secret_sealed BLOB,
+    previous_until BIGINT,
+    failing_since BIGINT,
+    disabled_at BIGINT,
+    disabled_reason TEXT,
+    created_at BIGINT NOT NULL
+);
+
+-- The outbox: written in the transaction of the message.
+CREATE TABLE webhook_deliveries (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL,
+    chatbot_id TEXT NOT NULL REFERENCES chatbots (id) ON DELETE CASCADE,
+    message_id TEXT NOT NULL UNIQUE REFERENCES messages (id) ON DELETE CASCADE,
+    url TEXT NOT NULL,
+    body TEXT NOT NULL,
+    status TEXT NOT NULL,
+    attempts BIGINT NOT NULL,
+    is_redelivery BOOLEAN NOT NULL,
+    next_attempt_at BIGINT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX webhook_deliveries_pending ON webhook_deliveries (chatbot_id, next_attempt_at, id)
+    WHERE status = 'pending';
+CREATE INDEX webhook_deliveries_by_age ON webhook_deliveries (created_at);
+CREATE INDEX webhook_deliveries_by_chatbot ON webhook_deliveries (chatbot_id);
+
+CREATE TABLE webhook_attempts (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL,
+    delivery_id TEXT NOT NULL REFERENCES webhook_deliveries (id) ON DELETE CASCADE,
+    chatbot_id TEXT NOT NULL,
+    url TEXT NOT NULL,
+    status_code BIGINT,
+    response TEXT NOT NULL,
+    duration_millis BIGINT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX webhook_attempts_by_chatbot ON webhook_attempts (chatbot_id, created_at, id);
+CREATE INDEX webhook_attempts_by_delivery ON webhook_attempts (delivery_id);
+
 CREATE TABLE jobs (
     id TEXT NOT NULL PRIMARY KEY,
     org_id TEXT NOT NULL,
@@ -382,9 +439,9 @@ CREATE TABLE jobs (
     created_at BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX jobs_by_key ON jobs (org_id, unique_key);
-CREATE INDEX jobs_due ON jobs (run_at, id);
-CREATE INDEX jobs_by_turn ON jobs (org_id, run_at, id);
-CREATE INDEX jobs_leased ON jobs (org_id, leased_until) WHERE leased_until IS NOT NULL;
+CREATE INDEX jobs_due ON jobs (kind, run_at, id);
+CREATE INDEX jobs_by_turn ON jobs (org_id, kind, run_at, id);
+CREATE INDEX jobs_leased ON jobs (kind, org_id, leased_until) WHERE leased_until IS NOT NULL;
 
 CREATE TABLE idempotency_keys (
     org_id TEXT NOT NULL,

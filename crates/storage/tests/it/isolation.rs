@@ -9,8 +9,8 @@ use parlance_storage::index_changes::IndexChange;
 use parlance_storage::jobs::Job;
 use parlance_storage::{
     Page, Scope, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, files, idempotency,
-    inboxes, index_changes, jobs, knowledge_bases, messages, organisations, passages, providers, records, tools,
-    uploads, web_chats,
+    inboxes, index_changes, jobs, knowledge_bases, messages, organisations, passages, providers, records, replies, tools,
+    uploads, web_chats, webhooks,
 };
 
 use crate::world::{IDEMPOTENCY_KEY, NOW, Things, World, id, later, read, scopes, write};
@@ -85,6 +85,16 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     assert!(providers::get(tx, who, all.provider.id).await.unwrap().is_none());
     assert!(providers::models(tx, who).await.unwrap().is_empty());
     assert!(records::of_message(tx, who, all.answer.id).await.unwrap().is_none());
+    assert!(replies::get(tx, who, all.question.id).await.unwrap().is_none());
+    assert!(replies::next(tx, who, all.conversation.id).await.unwrap().is_none());
+    assert!(replies::history(tx, who, all.conversation.id, 10).await.unwrap().is_empty());
+    assert!(replies::place(tx, who, all.conversation.id).await.unwrap().is_none());
+    assert!(webhooks::endpoint(tx, who, all.chatbot.id).await.unwrap().is_none());
+    assert!(webhooks::get(tx, who, all.delivery.id).await.unwrap().is_none());
+    assert!(webhooks::due(tx, who, all.chatbot.id, later(99), 10).await.unwrap().is_empty());
+    assert!(webhooks::next_due(tx, who, all.chatbot.id).await.unwrap().is_none());
+    assert_eq!(webhooks::attempts(tx, who, all.chatbot.id, Page::ALL).await.unwrap().total, 0);
+    assert!(webhooks::attempt(tx, who, all.chatbot.id, all.attempt.id).await.unwrap().is_none());
     assert!(uploads::by_key(tx, who, &all.upload.blob_key).await.unwrap().is_none());
     assert!(uploads::by_id(tx, who, all.upload.id).await.unwrap().is_none());
     assert_eq!(passages::count_generation(tx, who, all.file.id, 1).await.unwrap(), (0, 0));
@@ -161,6 +171,18 @@ async fn refuses_changes(world: &World, all: &Things, scope: Scope) {
         assert!(!jobs::heartbeat(tx, who, &job, later(60)).await?);
         assert!(!jobs::retry(tx, who, &job, "taken", later(60)).await?);
         assert!(!jobs::give_back(tx, who, &job).await?);
+        assert!(!jobs::go_on(tx, who, &job, later(60)).await?);
+        assert!(!replies::lock(tx, who, all.conversation.id).await?);
+        assert!(!replies::insert(tx, who, &replies::Reply { answer_id: id(), ..all.reply.clone() }).await?);
+        assert!(!replies::finish(tx, who, all.question.id).await?);
+        webhooks::set_secret(tx, who, all.chatbot.id, (&[9], NOW), NOW).await?;
+        webhooks::note_failure(tx, who, all.chatbot.id, NOW).await?;
+        webhooks::disable(tx, who, all.chatbot.id, "taken", NOW).await?;
+        webhooks::enable(tx, who, all.chatbot.id).await?;
+        webhooks::advance(tx, who, all.chatbot.id, NOW.minus(std::time::Duration::from_secs(1))).await?;
+        let standing = webhooks::Standing { status: "failed", attempts: 9, next_attempt_at: NOW };
+        webhooks::set_standing(tx, who, all.delivery.id, standing).await?;
+        assert!(!webhooks::ask_again(tx, who, all.delivery.id, NOW).await?);
         Ok(())
     })
     .unwrap();
@@ -213,6 +235,9 @@ async fn takes_over_nothing(world: &World, all: &Things, scope: Scope) {
         let sealed = contact_credentials::ContactCredential { headers_sealed: vec![9], ..kept.credential.clone() };
         contact_credentials::upsert(tx, who, &sealed).await
     }));
+    drop(write!(world, scope, tx, kept => async {
+        webhooks::insert(tx, who, &webhooks::Delivery { id: id(), body: "taken".into(), ..kept.delivery.clone() }).await
+    }));
     // None of the other organisation's things can be linked.
     write!(world, scope, tx, kept => async {
         providers::replace_models(tx, who, kept.provider.id, std::slice::from_ref(&kept.model)).await?;
@@ -226,6 +251,8 @@ async fn takes_over_nothing(world: &World, all: &Things, scope: Scope) {
     // The same key is a job of the stranger's own.
     let job = jobs::NewJob { id: id(), payload: "taken".into(), ..all.job.clone() };
     write!(world, scope, tx => jobs::enqueue(tx, who, &job, NOW)).unwrap();
+    let job = jobs::NewJob { id: id(), payload: "taken".into(), ..all.job.clone() };
+    write!(world, scope, tx => jobs::enqueue_or_advance(tx, who, &job, NOW)).unwrap();
     // The same idempotency key is free for the stranger.
     write!(world, scope, tx => idempotency::release(tx, who, IDEMPOTENCY_KEY)).unwrap();
     assert_eq!(write!(world, scope, tx => idempotency::begin(tx, who, IDEMPOTENCY_KEY, "other", NOW)).unwrap(), None);

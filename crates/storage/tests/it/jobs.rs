@@ -14,7 +14,7 @@ async fn enqueue(world: &World, tenant: Tenant, key: &str, run_at: Timestamp) {
 }
 
 async fn claim(world: &World, now: Timestamp, leased_until: Timestamp) -> Option<Job> {
-    write!(world, Scope::System, tx => jobs::claim(tx, now, leased_until)).unwrap()
+    write!(world, Scope::System, tx => jobs::claim(tx, "ingest", now, leased_until)).unwrap()
 }
 
 #[tokio::test]
@@ -36,14 +36,14 @@ async fn organisations_take_turns() {
 #[tokio::test]
 async fn a_job_is_not_due_early_and_its_lease_runs_out() {
     let world = World::new().await;
-    assert_eq!(read!(world, Scope::System, tx => jobs::next_due(tx)).unwrap(), None);
+    assert_eq!(read!(world, Scope::System, tx => jobs::next_due(tx, "ingest")).unwrap(), None);
     enqueue(&world, world.tenant, "a", later(10)).await;
-    assert_eq!(read!(world, Scope::System, tx => jobs::next_due(tx)).unwrap(), Some(later(10)));
+    assert_eq!(read!(world, Scope::System, tx => jobs::next_due(tx, "ingest")).unwrap(), Some(later(10)));
     assert_eq!(claim(&world, later(9), later(60)).await, None);
     let first = claim(&world, later(10), later(60)).await.unwrap();
     assert_eq!((first.attempts, first.generation, first.payload.as_str()), (1, 1, "\"a\""));
     assert_eq!(first.organisation, world.tenant.organisation());
-    assert_eq!(read!(world, Scope::System, tx => jobs::next_due(tx)).unwrap(), Some(later(60)));
+    assert_eq!(read!(world, Scope::System, tx => jobs::next_due(tx, "ingest")).unwrap(), Some(later(60)));
     assert_eq!(claim(&world, later(59), later(99)).await, None, "leased");
     let second = claim(&world, later(60), later(99)).await.unwrap();
     assert_eq!((second.id, second.attempts, second.generation), (first.id, 2, 2));
@@ -91,6 +91,45 @@ async fn a_later_job_with_the_same_key_takes_the_place_of_the_earlier() {
 }
 
 #[tokio::test]
+async fn a_job_that_looks_for_its_work_itself_is_not_taken_from_its_worker() {
+    let world = World::new().await;
+    let tenant = world.tenant;
+    let ask = async |payload: &str, run_at: Timestamp| {
+        let job = NewJob { id: id(), kind: "ingest", unique_key: "a".into(), payload: payload.into(), run_at };
+        write!(world, tenant, tx => jobs::enqueue_or_advance(tx, tenant, &job, NOW)).unwrap();
+    };
+    ask("1", later(50)).await;
+    ask("2", later(10)).await;
+    ask("3", later(90)).await;
+    assert_eq!(
+        read!(world, Scope::System, tx => jobs::next_due(tx, "ingest")).unwrap(),
+        Some(later(10)),
+        "the earliest"
+    );
+    let running = claim(&world, later(10), later(60)).await.unwrap();
+    assert_eq!((running.payload.as_str(), running.attempts), ("1", 1));
+    ask("4", later(11)).await;
+    assert!(read!(world, tenant, tx => jobs::is_held(tx, tenant, &running)).unwrap());
+    assert!(write!(world, tenant, tx, running => jobs::go_on(tx, tenant, &running, later(30))).unwrap());
+    let again = claim(&world, later(30), later(60)).await.unwrap();
+    assert_eq!((again.id, again.attempts), (running.id, 1), "it counts anew");
+}
+
+#[tokio::test]
+async fn each_kind_has_its_own_queue() {
+    let world = World::new().await;
+    enqueue(&world, world.tenant, "a", NOW).await;
+    let due = |kind: &'static str| {
+        let world = &world;
+        async move { read!(world, Scope::System, tx => jobs::next_due(tx, kind)).unwrap() }
+    };
+    assert_eq!((due("ingest").await, due("webhook").await), (Some(NOW), None));
+    let other = write!(world, Scope::System, tx => jobs::claim(tx, "webhook", NOW, later(60))).unwrap();
+    assert_eq!(other, None);
+    assert!(claim(&world, NOW, later(60)).await.is_some());
+}
+
+#[tokio::test]
 async fn a_worker_that_is_told_to_stop_uses_up_no_attempt() {
     let world = World::new().await;
     let tenant = world.tenant;
@@ -107,7 +146,7 @@ async fn the_next_job_is_due_when_it_may_run_or_its_lease_ends() {
     let world = World::new().await;
     enqueue(&world, world.tenant, "a", NOW).await;
     enqueue(&world, world.stranger, "b", later(30)).await;
-    let due = async || read!(world, Scope::System, tx => jobs::next_due(tx)).unwrap();
+    let due = async || read!(world, Scope::System, tx => jobs::next_due(tx, "ingest")).unwrap();
     assert_eq!(due().await, Some(NOW));
     claim(&world, NOW, later(60)).await.unwrap();
     assert_eq!(due().await, Some(later(30)));
@@ -139,7 +178,8 @@ async fn six_workers_get_each_job_once() {
         tokio::spawn(async move {
             let mut done = Vec::new();
             loop {
-                let claimed = db.write(Scope::System, |tx| Box::pin(jobs::claim(tx, NOW, later(60)))).await.unwrap();
+                let claimed =
+                    db.write(Scope::System, |tx| Box::pin(jobs::claim(tx, "ingest", NOW, later(60)))).await.unwrap();
                 let Some(job) = claimed else { return done };
                 let (tenant, id) = (Tenant::authenticated(job.organisation), job.id);
                 let finished =

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use parlance_domain::kind::{
     ApiKeyId, AttachmentId, ChatbotId, ContactId, ConversationId, FileId, InboxId, JobId, KnowledgeBaseId, MessageId,
-    ModelId, ProviderId, RecordId, ToolId, UserId, WebChatId,
+    ModelId, ProviderId, RecordId, ToolId, UserId, WebChatId, WebhookDeliveryId,
 };
 use parlance_domain::{Id, IdKind, Ids, Result, Tenant, Timestamp};
 use parlance_storage::api_keys::ApiKey;
@@ -25,12 +25,15 @@ use parlance_storage::organisations::{Organisation, User};
 use parlance_storage::passages::NewPassage;
 use parlance_storage::providers::{Model, Provider};
 use parlance_storage::records::Record;
+use parlance_storage::replies::Reply;
 use parlance_storage::tools::Tool;
 use parlance_storage::uploads::Upload;
 use parlance_storage::web_chats::WebChat;
+use parlance_storage::webhooks::{Attempt, Delivery};
 use parlance_storage::{
-    Db, DbConfig, Scope, Tx, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, files, idempotency, inboxes,
-    jobs, knowledge_bases, messages, organisations, passages, providers, records, testing, tools, uploads, web_chats,
+    Db, DbConfig, Scope, Tx, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, files,
+    idempotency, inboxes, jobs, knowledge_bases, messages, organisations, passages, providers, records, replies, testing,
+    tools, uploads, web_chats, webhooks,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
@@ -199,6 +202,9 @@ pub(crate) struct Things {
     pub(crate) attachment: Attachment,
     pub(crate) record: Record,
     pub(crate) job: NewJob<'static>,
+    pub(crate) reply: Reply,
+    pub(crate) delivery: Delivery,
+    pub(crate) attempt: Attempt,
 }
 
 /// The idempotency key that [`World::fill`] takes.
@@ -214,6 +220,7 @@ impl Things {
         let tool: ToolId = id();
         let (question, answer): (MessageId, MessageId) = (id(), id());
         let (attachment, record, job): (AttachmentId, RecordId, JobId) = (id(), id(), id());
+        let delivery: WebhookDeliveryId = id();
         let blob_key = format!("media/{file}.pdf");
         let message = Message {
             id: question,
@@ -452,6 +459,35 @@ impl Things {
                 payload: "{}".into(),
                 run_at: NOW,
             },
+            reply: Reply {
+                message_id: question,
+                conversation_id: conversation,
+                answer_id: id(),
+                is_waiting: true,
+                created_at: NOW,
+            },
+            delivery: Delivery {
+                id: delivery,
+                chatbot_id: chatbot,
+                message_id: answer,
+                url: "https://hooks.example/a".into(),
+                body: "{\"type\":\"outgoing\"}".into(),
+                status: "pending".into(),
+                attempts: 0,
+                is_redelivery: false,
+                next_attempt_at: NOW,
+                created_at: NOW,
+            },
+            attempt: Attempt {
+                id: id(),
+                delivery_id: delivery,
+                chatbot_id: chatbot,
+                url: "https://hooks.example/a".into(),
+                status_code: Some(503),
+                response: "HTTP 503".into(),
+                duration_millis: 12,
+                created_at: NOW,
+            },
         }
     }
 }
@@ -495,6 +531,10 @@ fn insert_all(tx: &mut Tx, tenant: Tenant, all: Things) -> BoxFuture<'_, Result<
         attachments::insert(tx, tenant, &all.attachment).await?;
         records::insert(tx, tenant, &all.record).await?;
         jobs::enqueue(tx, tenant, &all.job, NOW).await?;
+        replies::insert(tx, tenant, &all.reply).await?;
+        webhooks::set_secret(tx, tenant, all.chatbot.id, (&[1, 2], later(60)), NOW).await?;
+        webhooks::insert(tx, tenant, &all.delivery).await?;
+        webhooks::insert_attempt(tx, tenant, &all.attempt).await?;
         idempotency::begin(tx, tenant, IDEMPOTENCY_KEY, "hash", NOW).await?;
         Ok(())
     })

@@ -1,0 +1,417 @@
+//! Replies to stored messages, and their way to the receiver.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parlance_domain::kind::{ConversationId, MessageId};
+use parlance_domain::{Id, Timestamp};
+use parlance_llm::ErrorKind;
+use parlance_service::reply;
+use parlance_storage::messages::{self, Message};
+use parlance_storage::{conversations, replies};
+use parlance_testkit::{
+    Actor, ManualClock, RECEIVERS_WORDS, Reaction, Received, Receiver, Script, ScriptedChat, TestApp,
+};
+use serde_json::{Value, json};
+
+/// An app with a chatbot whose replies go to a receiver, and a conversation with it.
+struct Story {
+    app: TestApp,
+    clock: Arc<ManualClock>,
+    chat: Arc<ScriptedChat>,
+    receiver: Receiver,
+    owner: Actor,
+    chatbot: String,
+    conversation: ConversationId,
+}
+
+impl Story {
+    async fn begin() -> Self {
+        Self::with_model(ScriptedChat::always(Script::text(["七天內", "可以退貨。"]))).await
+    }
+
+    async fn with_model(chat: ScriptedChat) -> Self {
+        let (chat, receiver) = (Arc::new(chat), Receiver::start().await);
+        let clock = Arc::new(ManualClock::starting_at(Timestamp::from_millis(1_800_000_000_000)));
+        let app = TestApp::builder().chat(&chat).clock(&clock).allow(&receiver.address);
+        let app = app.settings(|settings| settings.webhook_timeout = Duration::from_millis(300)).start().await;
+        let owner = app.owner();
+        let chatbot = owner.make("chatbots/", &json!({"name": "客服", "webhookUrl": receiver.url("hook")})).await;
+        chat.push(Script::text(["您好。"]));
+        let greeting = owner.ask(&chatbot, "你好").await;
+        let conversation = Id::parse(greeting["conversationId"].as_str().unwrap()).unwrap();
+        Self { app, clock, chat, receiver, owner, chatbot, conversation }
+    }
+
+    /// Stores a message of the contact, as somebody who writes does.
+    async fn write(&self, content: &str) -> MessageId {
+        let (app, tenant, conversation) = (self.app.app.clone(), self.app.tenant, self.conversation);
+        let content = content.to_owned();
+        let stored = self.app.app.db.write(tenant, move |tx| {
+            Box::pin(async move {
+                let contact = conversations::get(tx, tenant, conversation).await?.unwrap().contact_id;
+                let message = Message {
+                    id: app.new_id(),
+                    conversation_id: conversation,
+                    contact_id: Some(contact),
+                    user_id: None,
+                    kind: "incoming".to_owned(),
+                    state: "done".to_owned(),
+                    content,
+                    content_payload: None,
+                    query_metadata: None,
+                    attachments: "[]".to_owned(),
+                    citations: "[]".to_owned(),
+                    canvas: None,
+                    feedback_id: None,
+                    feedback_type: None,
+                    feedback_suggestion: None,
+                    feedback_at: None,
+                    error: None,
+                    created_at: app.now(),
+                };
+                messages::insert(tx, tenant, &message).await?;
+                assert!(reply::enqueue_reply(tx, &app, tenant, conversation, message.id).await?);
+                Ok(message.id)
+            })
+        });
+        stored.await.unwrap()
+    }
+
+    /// The answer to a message.
+    async fn answer(&self, message: MessageId) -> Option<Message> {
+        let tenant = self.app.tenant;
+        let mut tx = self.app.app.db.read(tenant).await.unwrap();
+        let reply = replies::get(&mut tx, tenant, message).await.unwrap().unwrap();
+        messages::get(&mut tx, tenant, reply.answer_id).await.unwrap()
+    }
+
+    async fn records(&self) -> Vec<Value> {
+        let page = self.owner.get(&format!("chatbots/{}/webhook-records/?pageSize=100", self.chatbot)).await;
+        let page = page.body_of(200);
+        assert_eq!(page["count"], page["results"].as_array().unwrap().len());
+        page["results"].as_array().unwrap().clone()
+    }
+
+    /// Response and state of each attempt, the oldest first.
+    async fn attempts(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        self.records().await.iter().rev().map(|record| (text(&record["response"]), text(&record["status"]))).collect()
+    }
+
+    async fn shown(&self) -> Value {
+        self.owner.get(&format!("chatbots/{}/", self.chatbot)).await.body_of(200)
+    }
+
+    /// Moves the clock and runs what is due then.
+    async fn after(&self, time: Duration) {
+        self.clock.advance(time);
+        self.app.run_jobs().await;
+    }
+
+    async fn redeliver(&self, record: &Value) -> Value {
+        let path = format!("chatbots/{}/webhook-records/{}/redeliver/", self.chatbot, record["id"].as_str().unwrap());
+        self.owner.post(&path, &json!({})).await.body_of(202)
+    }
+}
+
+#[tokio::test]
+async fn a_stored_message_is_answered_and_the_receiver_is_told() {
+    let story = Story::begin().await;
+    let message = story.write("可以退貨嗎？").await;
+    assert!(story.answer(message).await.is_none() && story.receiver.seen().is_empty(), "nothing happens by itself");
+    story.app.run_jobs().await;
+    let answer = story.answer(message).await.unwrap();
+    assert_eq!((answer.state.as_str(), answer.content.as_str()), ("done", "七天內可以退貨。"));
+    let seen = story.receiver.seen();
+    assert_eq!(seen.len(), 1);
+    assert_eq!((seen[0].path.as_str(), seen[0].header("content-type")), ("/hook", "application/json"));
+    let body = seen[0].json();
+    let created_at = answer.created_at.to_string();
+    let number = body["sender"]["id"].as_u64().unwrap();
+    assert!(number > 0 && number < 1 << 53);
+    assert_eq!(
+        body,
+        json!({
+            "id": answer.id,
+            "conversation": story.conversation,
+            "conversation_id": story.conversation,
+            "replyTo": message,
+            "contact": body["contact"],
+            "sender": {"id": number, "name": "客服", "avatar": null},
+            "type": "outgoing",
+            "content": "七天內可以退貨。",
+            "contentPayload": null,
+            "feedback": null,
+            "createdAt": created_at,
+            "created_at": created_at,
+            "attachments": [],
+            "citations": [],
+            "citationNodes": [],
+        })
+    );
+    // The model saw the conversation, and the question once.
+    let asked = story.chat.requests().pop().unwrap();
+    let texts: Vec<_> = asked.messages.iter().map(|message| message.text.clone()).collect();
+    assert_eq!(texts.iter().filter(|text| text.contains("可以退貨嗎？")).count(), 1, "{texts:?}");
+    assert!(texts.iter().any(|text| text.contains("您好。")), "{texts:?}");
+
+    let records = story.records().await;
+    assert_eq!(records.len(), 1);
+    assert_eq!(records[0]["requestBody"], body);
+    assert_eq!(records[0]["chatbot"], json!({"id": story.chatbot, "name": "客服"}));
+    assert_eq!(records[0]["url"], story.receiver.url("hook"));
+    assert_eq!((&records[0]["response"], &records[0]["statusCode"]), (&json!("HTTP 200"), &json!(200)));
+    assert_eq!((&records[0]["status"], &records[0]["nextAttemptAt"]), (&json!("succeeded"), &Value::Null));
+    assert_eq!(records[0]["webhookId"], seen[0].header("webhook-id"));
+    assert_eq!(records[0]["message"], json!(answer.id));
+    assert!(!records[0].to_string().contains(RECEIVERS_WORDS));
+    // Completions never call it.
+    story.owner.ask(&story.chatbot, "還有嗎？").await;
+    assert_eq!(story.app.run_jobs().await, 0);
+    assert_eq!(story.receiver.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn citations_name_their_documents() {
+    let chat = ScriptedChat::always(Script::text(["七天內可以退貨。[1]"]));
+    let story = Story::with_model(chat).await;
+    let base = story.app.base();
+    let file = story.owner.add_file(&base, "policy.txt", "購買後七天內可以退貨。").await;
+    story.app.run_jobs().await;
+    let path = format!("chatbots/{}/", story.chatbot);
+    story.owner.patch(&path, &json!({"knowledgeBases": [{"id": base}]})).await.expect(200);
+    story.write("可以退貨嗎？").await;
+    story.app.run_jobs().await;
+    let body = story.receiver.seen().pop().unwrap().json();
+    let citation = &body["citations"][0];
+    assert_eq!((&citation["id"], &citation["document"]), (&json!(file), &json!(file)));
+    assert_eq!((&citation["filename"], &citation["fileType"]), (&json!("policy.txt"), &json!("txt")));
+    assert_eq!(citation["status"], "done");
+    story.app.nobody().get(citation["file"].as_str().unwrap()).await.expect(200);
+    let node = &body["citationNodes"][0];
+    assert_eq!((&node["index"], &node["chatbotTextNode"]["chatbotFile"]), (&json!(1), &json!(file)));
+}
+
+#[tokio::test]
+async fn messages_are_answered_in_order_one_at_a_time() {
+    let story = Story::with_model(ScriptedChat::default()).await;
+    let mut messages = Vec::new();
+    for number in 1..=3 {
+        messages.push(story.write(&format!("第{number}題")).await);
+        story.chat.push(Script::text([format!("答{number}")]));
+    }
+    story.app.run_jobs().await;
+    let told: Vec<_> = story.receiver.seen().iter().map(|seen| seen.json()["content"].clone()).collect();
+    assert_eq!(told, [json!("答1"), json!("答2"), json!("答3")]);
+    // The second was asked with the first answer before it, and without the third question.
+    let requests = story.chat.requests();
+    let texts: String = requests[2].messages.iter().map(|message| message.text.clone() + "\n").collect();
+    assert!(texts.contains("第1題") && texts.contains("答1") && texts.contains("第2題"), "{texts}");
+    assert!(!texts.contains("第3題"), "{texts}");
+    for message in messages {
+        assert_eq!(story.answer(message).await.unwrap().state, "done");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_fails_is_kept_and_told_to_nobody() {
+    let story = Story::with_model(ScriptedChat::default()).await;
+    story.chat.push(Script::refuse(ErrorKind::Filtered));
+    story.chat.push(Script::text(["好的。"]));
+    let (first, second) = (story.write("一").await, story.write("二").await);
+    story.app.run_jobs().await;
+    let failed = story.answer(first).await.unwrap();
+    assert_eq!((failed.state.as_str(), failed.error.as_deref()), ("error", Some("model_filtered")));
+    assert_eq!(story.answer(second).await.unwrap().state, "done", "the next one is answered all the same");
+    let told: Vec<_> = story.receiver.seen().iter().map(|seen| seen.json()["content"].clone()).collect();
+    assert_eq!(told, [json!("好的。")]);
+}
+
+#[tokio::test]
+async fn a_person_who_takes_over_stops_what_waits() {
+    let story = Story::begin().await;
+    let message = story.write("在嗎？").await;
+    let (tenant, conversation) = (story.app.tenant, story.conversation);
+    let pause = story.app.app.db.write(tenant, move |tx| {
+        Box::pin(async move { conversations::set_auto_reply(tx, tenant, conversation, false).await })
+    });
+    pause.await.unwrap();
+    story.app.run_jobs().await;
+    assert!(story.answer(message).await.is_none() && story.receiver.seen().is_empty());
+    assert_eq!(story.chat.requests().len(), 1, "the greeting");
+}
+
+/// Seconds between the attempts to deliver one reply, by the receiver's signatures.
+fn pauses(seen: &[Received]) -> Vec<i64> {
+    let times: Vec<i64> = seen.iter().map(|seen| seen.header("webhook-timestamp").parse().unwrap()).collect();
+    times.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+#[tokio::test]
+async fn failures_are_tried_again_by_the_schedule() {
+    let story = Story::begin().await;
+    for _ in 0..7 {
+        story.receiver.react(Reaction::Status(500));
+    }
+    story.write("在嗎？").await;
+    story.app.run_jobs().await;
+    assert_eq!(story.receiver.seen().len(), 1);
+    // In steps smaller than the schedule's tolerance, until nothing is left to do.
+    for (step, steps) in [(1, 10), (10, 60), (120, 40), (600, 60)] {
+        for _ in 0..steps {
+            story.after(Duration::from_secs(step)).await;
+        }
+    }
+    let seen = story.receiver.seen();
+    let planned = [(5, 1), (60, 10), (300, 10), (1800, 120), (7200, 600), (21600, 600)];
+    assert_eq!(seen.len(), 7);
+    for ((planned, step), pause) in planned.into_iter().zip(pauses(&seen)) {
+        let tolerance = planned / 10 + step;
+        assert!((planned - tolerance..=planned + tolerance).contains(&pause), "{pause} {planned}");
+    }
+    assert!(seen.iter().all(|one| one.body == seen[0].body && one.header("webhook-id") == seen[0].header("webhook-id")));
+    let attempts = story.attempts().await;
+    assert_eq!(attempts, vec![("HTTP 500".to_owned(), "failed".to_owned()); 7]);
+    assert_eq!(story.shown().await["webhookDisabledAt"], Value::Null, "five days have not gone by");
+}
+
+#[tokio::test]
+async fn a_receiver_may_ask_for_more_time() {
+    let story = Story::begin().await;
+    story.receiver.react(Reaction::With(429, "retry-after", "600".to_owned()));
+    story.receiver.react(Reaction::With(503, "retry-after", "99999999".to_owned()));
+    story.write("在嗎？").await;
+    story.app.run_jobs().await;
+    story.after(Duration::from_secs(599)).await;
+    assert_eq!(story.receiver.seen().len(), 1);
+    story.after(Duration::from_secs(1)).await;
+    assert_eq!(story.receiver.seen().len(), 2);
+    // But not for more than a day.
+    story.after(Duration::from_secs(24 * 3600 - 1)).await;
+    assert_eq!(story.receiver.seen().len(), 2);
+    story.after(Duration::from_secs(1)).await;
+    assert_eq!(story.attempts().await.pop().unwrap(), ("HTTP 200".to_owned(), "succeeded".to_owned()));
+}
+
+#[tokio::test]
+async fn redirects_silence_and_refusals_are_failures() {
+    let story = Story::begin().await;
+    let elsewhere = story.receiver.url("elsewhere");
+    story.receiver.react(Reaction::With(302, "location", elsewhere));
+    story.receiver.react(Reaction::Hang);
+    story.write("在嗎？").await;
+    story.app.run_jobs().await;
+    story.after(Duration::from_secs(6)).await;
+    story.after(Duration::from_secs(70)).await;
+    let attempts: Vec<_> = story.attempts().await.into_iter().map(|(response, _)| response).collect();
+    assert_eq!(attempts, ["HTTP 302 (redirects are not followed)", "no answer within 300ms", "HTTP 200"]);
+    assert!(story.receiver.seen().iter().all(|seen| seen.path == "/hook"), "no redirect was followed");
+}
+
+#[tokio::test]
+async fn private_addresses_are_not_called() {
+    let story = Story::begin().await;
+    let path = format!("chatbots/{}/", story.chatbot);
+    for address in ["http://127.0.0.1:9/", "http://169.254.169.254/", "http://[::1]/", "http://localhost:80/", "http://2130706433:1/"] {
+        let refused = story.owner.patch(&path, &json!({"webhookUrl": address})).await.body_of(400);
+        assert!(refused["webhookUrl"][0].as_str().unwrap().starts_with("Enter another URL:"), "{address} {refused}");
+    }
+    // One that was stored while it was allowed, or whose name leads there by now.
+    let (tenant, chatbot) = (story.app.tenant, Id::parse(&story.chatbot).unwrap());
+    let other = Receiver::start().await;
+    let url = other.url("hook");
+    let moved = story.app.app.db.write(tenant, move |tx| {
+        Box::pin(async move {
+            let chatbot = parlance_storage::chatbots::get(tx, tenant, chatbot).await?.unwrap();
+            let chatbot = parlance_storage::chatbots::Chatbot { webhook_url: Some(url), ..chatbot };
+            parlance_storage::chatbots::update(tx, tenant, &chatbot).await
+        })
+    });
+    moved.await.unwrap();
+    story.write("在嗎？").await;
+    story.app.run_jobs().await;
+    assert_eq!(story.attempts().await[0].0, "this address may not be called: the address is not public");
+    assert!(other.seen().is_empty() && story.receiver.seen().is_empty());
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_gone_is_disabled_until_its_address_is_written() {
+    let story = Story::begin().await;
+    story.receiver.react(Reaction::Status(500));
+    story.write("一").await;
+    story.app.run_jobs().await;
+    story.receiver.react(Reaction::Status(410));
+    story.write("二").await;
+    story.app.run_jobs().await;
+    let shown = story.shown().await;
+    assert_eq!(shown["webhookDisabledAt"], story.app.app.now().to_string());
+    assert_eq!(shown["webhookDisabledReason"], "It answered 410 (gone).");
+    story.write("三").await;
+    story.app.run_jobs().await;
+    let refused = ("not sent: the endpoint is disabled".to_owned(), "failed".to_owned());
+    let attempts = story.attempts().await;
+    assert_eq!(story.receiver.seen().len(), 2);
+    assert_eq!(attempts.iter().filter(|one| **one == refused).count(), 2, "what waited and what came: {attempts:?}");
+    assert!(attempts.iter().all(|(_, status)| status == "failed"));
+
+    let path = format!("chatbots/{}/", story.chatbot);
+    let written = story.owner.patch(&path, &json!({"webhookUrl": story.receiver.url("hook")})).await.body_of(200);
+    assert_eq!((&written["webhookDisabledAt"], &written["webhookDisabledReason"]), (&Value::Null, &Value::Null));
+    story.write("四").await;
+    story.app.run_jobs().await;
+    assert_eq!(story.attempts().await.pop().unwrap(), ("HTTP 200".to_owned(), "succeeded".to_owned()));
+}
+
+#[tokio::test]
+async fn five_days_of_failures_disable_and_a_redelivery_enables() {
+    let story = Story::begin().await;
+    for _ in 0..9 {
+        story.receiver.react(Reaction::Status(500));
+    }
+    story.write("一").await;
+    story.app.run_jobs().await;
+    for _ in 0..6 {
+        story.after(Duration::from_hours(7)).await;
+    }
+    assert_eq!(story.receiver.seen().len(), 7);
+    assert_eq!(story.shown().await["webhookDisabledAt"], Value::Null);
+    story.clock.advance(Duration::from_hours(5 * 24));
+    story.write("二").await;
+    story.app.run_jobs().await;
+    let shown = story.shown().await;
+    assert_eq!(shown["webhookDisabledReason"], "It did nothing but fail for five days.");
+
+    // A redelivery goes there all the same, once, and enables it when it is answered.
+    let record = story.records().await.pop().unwrap();
+    let asked = story.redeliver(&record).await;
+    assert_eq!((&asked["id"], &asked["status"]), (&record["id"], &json!("pending")));
+    story.app.run_jobs().await;
+    story.after(Duration::from_hours(24)).await;
+    assert_eq!(story.receiver.seen().len(), 9);
+    assert!(story.shown().await["webhookDisabledAt"].is_string());
+    story.redeliver(&record).await;
+    story.app.run_jobs().await;
+    let seen = story.receiver.seen();
+    assert_eq!((seen.len(), seen[9].header("webhook-id")), (10, seen[0].header("webhook-id")));
+    assert_eq!(seen[9].body, seen[0].body);
+    assert_eq!(story.shown().await["webhookDisabledAt"], Value::Null);
+    let one = story.records().await.into_iter().find(|one| one["id"] == record["id"]).unwrap();
+    assert_eq!(one["status"], "succeeded");
+
+    story.owner.patch(&format!("chatbots/{}/", story.chatbot), &json!({"webhookUrl": null})).await.expect(200);
+    let path = format!("chatbots/{}/webhook-records/{}/redeliver/", story.chatbot, record["id"].as_str().unwrap());
+    story.owner.post(&path, &json!({})).await.expect(409);
+}
+
+#[tokio::test]
+async fn a_dead_endpoint_holds_up_no_other() {
+    let story = Story::begin().await;
+    let other = story.owner.make("chatbots/", &json!({"name": "二", "webhookUrl": story.receiver.url("other")})).await;
+    let tenant = story.app.tenant;
+    // Five hundred deliveries of the first wait, and its receiver is not there any more.
+    let gone = Receiver::start().await;
+    let (app, chatbot, template) = (story.app.app.clone(), Id::parse(&story.chatbot).unwrap(), story.write("一").await);
+    drop(gone);
+    drop((app, chatbot, template, other, tenant));
+}
