@@ -350,8 +350,9 @@ impl World {
     async fn claim(&self) -> Option<Job> {
         let now = self.app.now();
         let until = now.plus(Duration::from_mins(1));
-        let claimed =
-            self.app.db.write(Scope::System, move |tx| Box::pin(async move { jobs::claim(tx, now, until).await }));
+        let claimed = self.app.db.write(Scope::System, move |tx| {
+            Box::pin(async move { jobs::claim(tx, crate::deletion::KIND, now, until).await })
+        });
         claimed.await.unwrap()
     }
 

@@ -179,6 +179,12 @@ impl TestApp {
         self.actor(Some(format!("Api-Key {key}")))
     }
 
+    /// Runs jobs as the product does, from now on until the test ends.
+    pub fn run_jobs_in_background(&self) {
+        let app = self.app.clone();
+        tokio::spawn(async move { parlance_jobs::run(&app, 2).await });
+    }
+
     /// Runs every job that is due, and the indexer, until nothing is left to do.
     ///
     /// # Panics

@@ -6,8 +6,10 @@ use std::time::Duration;
 use parlance_domain::kind::{ConversationId, MessageId};
 use parlance_domain::{Id, Timestamp};
 use parlance_llm::ErrorKind;
-use parlance_service::reply;
+use parlance_service::{reply, webhook_delivery};
+use parlance_storage::jobs::{self, NewJob};
 use parlance_storage::messages::{self, Message};
+use parlance_storage::webhooks::{self, Delivery};
 use parlance_storage::{conversations, replies};
 use parlance_testkit::{
     Actor, ManualClock, RECEIVERS_WORDS, Reaction, Received, Receiver, Script, ScriptedChat, TestApp,
@@ -20,6 +22,8 @@ struct Story {
     clock: Arc<ManualClock>,
     chat: Arc<ScriptedChat>,
     receiver: Receiver,
+    /// May be called as well.
+    other: Receiver,
     owner: Actor,
     chatbot: String,
     conversation: ConversationId,
@@ -31,16 +35,17 @@ impl Story {
     }
 
     async fn with_model(chat: ScriptedChat) -> Self {
-        let (chat, receiver) = (Arc::new(chat), Receiver::start().await);
+        let (chat, receiver, other) = (Arc::new(chat), Receiver::start().await, Receiver::start().await);
+        let allow = format!("{},{}", receiver.address, other.address);
         let clock = Arc::new(ManualClock::starting_at(Timestamp::from_millis(1_800_000_000_000)));
-        let app = TestApp::builder().chat(&chat).clock(&clock).allow(&receiver.address);
+        let app = TestApp::builder().chat(&chat).clock(&clock).allow(&allow);
         let app = app.settings(|settings| settings.webhook_timeout = Duration::from_millis(300)).start().await;
         let owner = app.owner();
         let chatbot = owner.make("chatbots/", &json!({"name": "客服", "webhookUrl": receiver.url("hook")})).await;
         chat.push(Script::text(["您好。"]));
         let greeting = owner.ask(&chatbot, "你好").await;
         let conversation = Id::parse(greeting["conversationId"].as_str().unwrap()).unwrap();
-        Self { app, clock, chat, receiver, owner, chatbot, conversation }
+        Self { app, clock, chat, receiver, other, owner, chatbot, conversation }
     }
 
     /// Stores a message of the contact, as somebody who writes does.
@@ -228,20 +233,6 @@ async fn an_answer_that_fails_is_kept_and_told_to_nobody() {
     assert_eq!(told, [json!("好的。")]);
 }
 
-#[tokio::test]
-async fn a_person_who_takes_over_stops_what_waits() {
-    let story = Story::begin().await;
-    let message = story.write("在嗎？").await;
-    let (tenant, conversation) = (story.app.tenant, story.conversation);
-    let pause = story.app.app.db.write(tenant, move |tx| {
-        Box::pin(async move { conversations::set_auto_reply(tx, tenant, conversation, false).await })
-    });
-    pause.await.unwrap();
-    story.app.run_jobs().await;
-    assert!(story.answer(message).await.is_none() && story.receiver.seen().is_empty());
-    assert_eq!(story.chat.requests().len(), 1, "the greeting");
-}
-
 /// Seconds between the attempts to deliver one reply, by the receiver's signatures.
 fn pauses(seen: &[Received]) -> Vec<i64> {
     let times: Vec<i64> = seen.iter().map(|seen| seen.header("webhook-timestamp").parse().unwrap()).collect();
@@ -270,7 +261,9 @@ async fn failures_are_tried_again_by_the_schedule() {
         let tolerance = planned / 10 + step;
         assert!((planned - tolerance..=planned + tolerance).contains(&pause), "{pause} {planned}");
     }
-    assert!(seen.iter().all(|one| one.body == seen[0].body && one.header("webhook-id") == seen[0].header("webhook-id")));
+    assert!(
+        seen.iter().all(|one| one.body == seen[0].body && one.header("webhook-id") == seen[0].header("webhook-id"))
+    );
     let attempts = story.attempts().await;
     assert_eq!(attempts, vec![("HTTP 500".to_owned(), "failed".to_owned()); 7]);
     assert_eq!(story.shown().await["webhookDisabledAt"], Value::Null, "five days have not gone by");
@@ -313,7 +306,13 @@ async fn redirects_silence_and_refusals_are_failures() {
 async fn private_addresses_are_not_called() {
     let story = Story::begin().await;
     let path = format!("chatbots/{}/", story.chatbot);
-    for address in ["http://127.0.0.1:9/", "http://169.254.169.254/", "http://[::1]/", "http://localhost:80/", "http://2130706433:1/"] {
+    for address in [
+        "http://127.0.0.1:9/",
+        "http://169.254.169.254/",
+        "http://[::1]/",
+        "http://localhost:80/",
+        "http://2130706433:1/",
+    ] {
         let refused = story.owner.patch(&path, &json!({"webhookUrl": address})).await.body_of(400);
         assert!(refused["webhookUrl"][0].as_str().unwrap().starts_with("Enter another URL:"), "{address} {refused}");
     }
@@ -404,14 +403,68 @@ async fn five_days_of_failures_disable_and_a_redelivery_enables() {
     story.owner.post(&path, &json!({})).await.expect(409);
 }
 
+/// Puts deliveries into the outbox of a chatbot, each of a message like `template`.
+async fn fill_outbox(story: &Story, chatbot: &str, template: &Message, count: usize) {
+    let (app, tenant, template) = (story.app.app.clone(), story.app.tenant, template.clone());
+    let (chatbot, url) = (Id::parse(chatbot).unwrap(), story.other.url("hook"));
+    let filled = story.app.app.db.write(tenant, move |tx| {
+        Box::pin(async move {
+            let now = app.now();
+            for _ in 0..count {
+                let message = Message { id: app.new_id(), ..template.clone() };
+                messages::insert(tx, tenant, &message).await?;
+                let delivery = Delivery {
+                    id: app.new_id(),
+                    chatbot_id: chatbot,
+                    message_id: message.id,
+                    url: url.clone(),
+                    body: "{}".to_owned(),
+                    status: "pending".to_owned(),
+                    attempts: 0,
+                    is_redelivery: false,
+                    next_attempt_at: now,
+                    created_at: now,
+                };
+                webhooks::insert(tx, tenant, &delivery).await?;
+            }
+            let job = NewJob {
+                id: app.new_id(),
+                kind: webhook_delivery::KIND,
+                unique_key: format!("{}:{chatbot}", webhook_delivery::KIND),
+                payload: json!({"chatbot": chatbot}).to_string(),
+                run_at: now,
+            };
+            jobs::enqueue_or_advance(tx, tenant, &job, now).await
+        })
+    });
+    filled.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_dead_endpoint_holds_up_no_other() {
+    const WAITING: usize = 300;
     let story = Story::begin().await;
-    let other = story.owner.make("chatbots/", &json!({"name": "二", "webhookUrl": story.receiver.url("other")})).await;
-    let tenant = story.app.tenant;
-    // Five hundred deliveries of the first wait, and its receiver is not there any more.
-    let gone = Receiver::start().await;
-    let (app, chatbot, template) = (story.app.app.clone(), Id::parse(&story.chatbot).unwrap(), story.write("一").await);
-    drop(gone);
-    drop((app, chatbot, template, other, tenant));
+    let dead = story.owner.make("chatbots/", &json!({"name": "二", "webhookUrl": story.other.url("hook")})).await;
+    let template = {
+        let message = story.write("一").await;
+        story.app.run_jobs().await;
+        story.answer(message).await.unwrap()
+    };
+    for _ in 0..WAITING {
+        story.other.react(Reaction::Hang);
+    }
+    fill_outbox(&story, &dead, &template, WAITING).await;
+    story.app.run_jobs_in_background();
+    for number in 2..=5 {
+        story.write("還在嗎？").await;
+        story.app.app.job_bell.notify_one();
+        while story.receiver.seen().len() < number {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    while story.other.seen().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let tried = story.other.seen().len();
+    assert!((1..WAITING / 2).contains(&tried), "{tried}");
 }

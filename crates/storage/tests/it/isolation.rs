@@ -9,8 +9,8 @@ use parlance_storage::index_changes::IndexChange;
 use parlance_storage::jobs::Job;
 use parlance_storage::{
     Page, Scope, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, files, idempotency,
-    inboxes, index_changes, jobs, knowledge_bases, messages, organisations, passages, providers, records, replies, tools,
-    uploads, web_chats, webhooks,
+    inboxes, index_changes, jobs, knowledge_bases, messages, organisations, passages, providers, records, replies,
+    tools, uploads, web_chats, webhooks,
 };
 
 use crate::world::{IDEMPOTENCY_KEY, NOW, Things, World, id, later, read, scopes, write};

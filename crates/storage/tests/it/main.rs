@@ -1,6 +1,7 @@
 //! Runs on SQLite, or on the PostgreSQL server that `TEST_DATABASE_URL` names; see `make test`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends at the first thing that is not as it should be")]
 
+mod database;
 mod world;
 
 mod assistants;

@@ -1,14 +1,11 @@
-//! A database with one organisation that has one of everything, and a second one that has nothing.
-
-use std::collections::BTreeMap;
-use std::time::Duration;
+//! One of everything, for the first of the two organisations of a [`World`].
 
 use futures_util::future::BoxFuture;
 use parlance_domain::kind::{
     ApiKeyId, AttachmentId, ChatbotId, ContactId, ConversationId, FileId, InboxId, JobId, KnowledgeBaseId, MessageId,
     ModelId, ProviderId, RecordId, ToolId, UserId, WebChatId, WebhookDeliveryId,
 };
-use parlance_domain::{Id, IdKind, Ids, Result, Tenant, Timestamp};
+use parlance_domain::{Result, Tenant};
 use parlance_storage::api_keys::ApiKey;
 use parlance_storage::attachments::Attachment;
 use parlance_storage::chatbots::Chatbot;
@@ -21,7 +18,7 @@ use parlance_storage::index_changes::{self, IndexChange};
 use parlance_storage::jobs::NewJob;
 use parlance_storage::knowledge_bases::KnowledgeBase;
 use parlance_storage::messages::Message;
-use parlance_storage::organisations::{Organisation, User};
+use parlance_storage::organisations::User;
 use parlance_storage::passages::NewPassage;
 use parlance_storage::providers::{Model, Provider};
 use parlance_storage::records::Record;
@@ -31,133 +28,14 @@ use parlance_storage::uploads::Upload;
 use parlance_storage::web_chats::WebChat;
 use parlance_storage::webhooks::{Attempt, Delivery};
 use parlance_storage::{
-    Db, DbConfig, Scope, Tx, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, files,
-    idempotency, inboxes, jobs, knowledge_bases, messages, organisations, passages, providers, records, replies, testing,
-    tools, uploads, web_chats, webhooks,
+    Tx, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, files, idempotency, inboxes,
+    jobs, knowledge_bases, messages, organisations, passages, providers, records, replies, tools, uploads, web_chats,
+    webhooks,
 };
-use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
-/// Runs one storage function in a write of its own. Names after the scope are cloned into it.
-macro_rules! write {
-    ($world:expr, $scope:expr, $tx:ident $(, $kept:ident)* => $run:expr) => {{
-        $(let $kept = $kept.clone();)*
-        $world.db.write($scope, move |$tx| Box::pin(async move { $run.await })).await
-    }};
-}
-pub(crate) use write;
-
-/// Runs one storage function on a connection to read with.
-macro_rules! read {
-    ($world:expr, $scope:expr, $tx:ident => $run:expr) => {{
-        let mut connection = $world.db.read($scope).await.unwrap();
-        let $tx = &mut connection;
-        $run.await
-    }};
-}
-pub(crate) use read;
-
-/// The time at which everything in a [`World`] was made.
-pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-
-/// [`NOW`] plus seconds.
-pub(crate) fn later(seconds: u64) -> Timestamp {
-    NOW.plus(Duration::from_secs(seconds))
-}
-
-/// A new id.
-pub(crate) fn id<K: IdKind>() -> Id<K> {
-    Ids.next(NOW)
-}
-
-/// Row texts by table.
-pub(crate) type Dump = BTreeMap<String, Vec<String>>;
-
-pub(crate) struct World {
-    pub(crate) db: Db,
-    /// Address of the database, for connections that are not the product's.
-    pub(crate) url: String,
-    pub(crate) folder: tempfile::TempDir,
-    /// Has one of everything in [`Things`].
-    pub(crate) tenant: Tenant,
-    /// Has nothing.
-    pub(crate) stranger: Tenant,
-}
+pub(crate) use crate::database::{NOW, World, id, later, postgres_tables, read, scopes, write};
 
 impl World {
-    /// A migrated database with two empty organisations.
-    pub(crate) async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let url = testing::database_url(folder.path()).await;
-        let db = Db::open(&DbConfig { url: url.clone(), migrate_url: None, connections: 8 }).await.unwrap();
-        let mut tenants = Vec::new();
-        for (name, created_at) in [("First", NOW), ("Second", later(1))] {
-            let organisation =
-                Organisation { id: id(), name: name.into(), time_zone: "Asia/Taipei".into(), created_at };
-            let tenant = Tenant::authenticated(organisation.id);
-            db.write(tenant, move |tx| Box::pin(async move { organisations::insert(tx, &organisation).await }))
-                .await
-                .unwrap();
-            tenants.push(tenant);
-        }
-        Self { db, url, folder, tenant: tenants[0], stranger: tenants[1] }
-    }
-
-    /// Every row of every table that names the organisation, as text.
-    pub(crate) async fn rows_of(&self, tenant: Tenant) -> Dump {
-        let organisation = tenant.organisation().to_string();
-        let mut dump = self.dump().await;
-        for rows in dump.values_mut() {
-            rows.retain(|row| row.contains(&organisation));
-        }
-        dump.retain(|_, rows| !rows.is_empty());
-        dump
-    }
-
-    async fn dump(&self) -> Dump {
-        let mut dump = Dump::new();
-        if let Some(path) = self.url.strip_prefix("sqlite:") {
-            let mut connection = SqliteConnection::connect(&format!("sqlite:{path}?mode=ro")).await.unwrap();
-            let tables: Vec<String> = sqlx::query_scalar(
-                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_sqlx%' ESCAPE '\\'",
-            )
-            .fetch_all(&mut connection)
-            .await
-            .unwrap();
-            for table in tables {
-                let columns: Vec<String> =
-                    sqlx::query_scalar("SELECT 'quote(' || name || ')' FROM pragma_table_info($1)")
-                        .bind(&table)
-                        .fetch_all(&mut connection)
-                        .await
-                        .unwrap();
-                let sql = format!("SELECT {} AS line FROM {table} ORDER BY line", columns.join(" || '|' || "));
-                let rows = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
-                dump.insert(table, rows);
-            }
-        } else {
-            let mut connection = self.postgres(Some("*")).await;
-            for table in postgres_tables(&mut connection).await {
-                let sql = format!("SELECT t::text FROM {table} AS t ORDER BY 1");
-                let rows = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
-                dump.insert(table, rows);
-            }
-        }
-        dump
-    }
-
-    /// A connection of its own, with the scope setting given.
-    pub(crate) async fn postgres(&self, setting: Option<&str>) -> PgConnection {
-        let mut connection = PgConnection::connect(&self.url).await.unwrap();
-        if let Some(setting) = setting {
-            sqlx::query("SELECT set_config('parlance.organisation', $1, FALSE)")
-                .bind(setting)
-                .execute(&mut connection)
-                .await
-                .unwrap();
-        }
-        connection
-    }
-
     /// Makes one of everything for [`World::tenant`].
     pub(crate) async fn fill(&self) -> Things {
         let things = Things::new();
@@ -165,17 +43,6 @@ impl World {
         self.db.write(tenant, move |tx| insert_all(tx, tenant, kept)).await.unwrap();
         things
     }
-}
-
-/// Names of the product's tables.
-pub(crate) async fn postgres_tables(connection: &mut PgConnection) -> Vec<String> {
-    sqlx::query_scalar(
-        "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace \
-         AND relname NOT LIKE '\\_sqlx%' ORDER BY relname",
-    )
-    .fetch_all(connection)
-    .await
-    .unwrap()
 }
 
 /// One of everything, which belong together.
@@ -538,9 +405,4 @@ fn insert_all(tx: &mut Tx, tenant: Tenant, all: Things) -> BoxFuture<'_, Result<
         idempotency::begin(tx, tenant, IDEMPOTENCY_KEY, "hash", NOW).await?;
         Ok(())
     })
-}
-
-/// Either scope a function may run in, so that the statements' own predicates are tested too.
-pub(crate) fn scopes(tenant: Tenant) -> [Scope; 2] {
-    [Scope::Tenant(tenant), Scope::System]
 }
