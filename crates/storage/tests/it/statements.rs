@@ -28,6 +28,7 @@ const FOR_ALL: &[&str] = &[
     "uploads::abandoned",
     "uploads::known",
     "uploads::some_used",
+    "webhooks::forget",
 ];
 
 /// Names of the tables that have an organisation.
