@@ -19,7 +19,7 @@ use crate::reference::ApiKeyScheme;
 use crate::request_log::{Meters, log_request};
 use crate::v1::{
     attachments, chatbots, completions, files, knowledge_bases, media, messages, models, parsers, providers,
-    text_nodes, uploads, webhooks,
+    text_nodes, tools, uploads, webhooks,
 };
 use crate::{health, reference};
 
@@ -78,6 +78,8 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(models::reranker_models))
         .routes(routes!(providers::list, providers::create))
         .routes(routes!(providers::get, providers::update, providers::delete))
+        .routes(routes!(tools::list, tools::create))
+        .routes(routes!(tools::get, tools::replace, tools::update, tools::delete))
 }
 
 /// The operations that take a file in a form as well as JSON.

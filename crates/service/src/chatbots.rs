@@ -1,11 +1,12 @@
 //! Assistants.
 
-use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId, WebChatId};
+use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId, ToolId, WebChatId};
 use parlance_domain::{Error, FieldErrors, Result, Tenant, Timestamp};
 use parlance_outbound::parse_url;
 use parlance_retrieval::fold;
 use parlance_storage::chatbots::{self, Chatbot, Filter};
 use parlance_storage::inboxes::{self, Inbox};
+use parlance_storage::tools::{self, ToolSummary};
 use parlance_storage::web_chats::{self, WebChat};
 use parlance_storage::webhooks::{self, Endpoint};
 use parlance_storage::{Listing, Page, Tx, knowledge_bases};
@@ -43,6 +44,8 @@ pub struct ChatbotDraft {
     pub enable_evaluation: Option<bool>,
     /// The bases it answers from.
     pub knowledge_bases: Option<Vec<KnowledgeBaseId>>,
+    /// The tools it may call.
+    pub tools: Option<Vec<ToolId>>,
     /// Fields that are kept and returned, by their names in the API.
     pub settings: Map<String, Value>,
 }
@@ -56,6 +59,8 @@ pub struct ChatbotView {
     pub model: ModelEntry,
     /// Its bases.
     pub knowledge_bases: Vec<(KnowledgeBaseId, String)>,
+    /// The tools it may call; left out of lists.
+    pub tools: Vec<ToolSummary>,
     /// The hidden web chat of API keys.
     pub api_web_chat: Option<WebChatId>,
     /// What is known of its webhook's endpoint; not read for lists.
@@ -64,16 +69,17 @@ pub struct ChatbotView {
 
 /// One assistant.
 pub async fn get(app: &App, tenant: Tenant, id: ChatbotId) -> Result<ChatbotView> {
-    let (chatbot, bases, web_chat, webhook) = {
+    let (chatbot, bases, tools, web_chat, webhook) = {
         let mut tx = app.db.read(tenant).await?;
         let chatbot = chatbots::get(&mut tx, tenant, id).await?.ok_or(Error::NotFound("chatbot"))?;
         let bases = chatbots::knowledge_bases(&mut tx, tenant, id).await?;
+        let tools = tools::of_chatbot(&mut tx, tenant, id).await?;
         let webhook = webhooks::endpoint(&mut tx, tenant, id).await?.unwrap_or_default();
-        (chatbot, bases, web_chats::of_api(&mut tx, tenant, id).await?, webhook)
+        (chatbot, bases, tools, web_chats::of_api(&mut tx, tenant, id).await?, webhook)
     };
     let model = app.catalogue.chat(app, tenant, chatbot.model_id).await?.entry;
     let api_web_chat = web_chat.map(|web_chat| web_chat.id);
-    Ok(ChatbotView { chatbot, model, knowledge_bases: bases, api_web_chat, webhook })
+    Ok(ChatbotView { chatbot, model, knowledge_bases: bases, tools, api_web_chat, webhook })
 }
 
 /// A page of assistants.
@@ -90,7 +96,8 @@ pub async fn list(app: &App, tenant: Tenant, filter: &Filter, page: Page) -> Res
         let model = app.catalogue.chat(app, tenant, chatbot.model_id).await?.entry;
         let webhook = Endpoint::default();
         let api_web_chat = web_chats.iter().find(|(id, _)| *id == chatbot.id).map(|(_, web_chat)| *web_chat);
-        rows.push(ChatbotView { chatbot, model, knowledge_bases: Vec::new(), api_web_chat, webhook });
+        let (knowledge_bases, tools) = (Vec::new(), Vec::new());
+        rows.push(ChatbotView { chatbot, model, knowledge_bases, tools, api_web_chat, webhook });
     }
     Ok(Listing { rows, total: listing.total })
 }
@@ -102,7 +109,8 @@ pub async fn create(app: &App, tenant: Tenant, draft: ChatbotDraft) -> Result<(C
     }
     let mut chatbot = blank(app);
     let warnings = apply(app, tenant, &mut chatbot, &draft).await?;
-    let id = insert(app, tenant, chatbot, draft.knowledge_bases.unwrap_or_default()).await?;
+    let linked = (draft.knowledge_bases.unwrap_or_default(), draft.tools.unwrap_or_default());
+    let id = insert(app, tenant, chatbot, linked).await?;
     Ok((get(app, tenant, id).await?, warnings))
 }
 
@@ -124,11 +132,21 @@ fn blank(app: &App) -> Chatbot {
     }
 }
 
-async fn insert(app: &App, tenant: Tenant, chatbot: Chatbot, bases: Vec<KnowledgeBaseId>) -> Result<ChatbotId> {
+async fn insert(
+    app: &App,
+    tenant: Tenant,
+    chatbot: Chatbot,
+    (bases, tools): (Vec<KnowledgeBaseId>, Vec<ToolId>),
+) -> Result<ChatbotId> {
     let id = chatbot.id;
     let writer = app.clone();
     app.db
-        .write(tenant, move |tx| Box::pin(async move { insert_in(tx, &writer, tenant, &chatbot, &bases).await }))
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                insert_in(tx, &writer, tenant, &chatbot, &bases).await?;
+                crate::tools::set_of_chatbot(tx, tenant, id, &tools).await
+            })
+        })
         .await?;
     Ok(id)
 }
@@ -187,8 +205,11 @@ pub async fn update(app: &App, tenant: Tenant, id: ChatbotId, draft: ChatbotDraf
                     // Whoever writes the address means it to be used.
                     webhooks::enable(tx, tenant, id).await?;
                 }
-                match draft.knowledge_bases {
-                    Some(bases) => set_knowledge_bases(tx, tenant, id, &bases).await,
+                if let Some(bases) = draft.knowledge_bases {
+                    set_knowledge_bases(tx, tenant, id, &bases).await?;
+                }
+                match draft.tools {
+                    Some(tools) => crate::tools::set_of_chatbot(tx, tenant, id, &tools).await,
                     None => Ok(()),
                 }
             })
@@ -208,11 +229,13 @@ pub async fn delete(app: &App, tenant: Tenant, id: ChatbotId) -> Result<()> {
 
 /// Copies an assistant with its settings and bases, under a name that says so.
 pub async fn duplicate(app: &App, tenant: Tenant, id: ChatbotId) -> Result<ChatbotView> {
-    let (mut chatbot, bases) = {
+    let (mut chatbot, bases, tools) = {
         let mut tx = app.db.read(tenant).await?;
         let chatbot = chatbots::get(&mut tx, tenant, id).await?.ok_or(Error::NotFound("chatbot"))?;
         let bases = chatbots::knowledge_bases(&mut tx, tenant, id).await?;
-        (chatbot, bases.into_iter().map(|(base, _)| base).collect())
+        let tools = tools::of_chatbot(&mut tx, tenant, id).await?;
+        let bases = bases.into_iter().map(|(base, _)| base).collect();
+        (chatbot, bases, tools.into_iter().map(|tool| tool.id).collect())
     };
     let now = app.now();
     chatbot.id = app.new_id();
@@ -221,7 +244,7 @@ pub async fn duplicate(app: &App, tenant: Tenant, id: ChatbotId) -> Result<Chatb
     chatbot.name_folded = fold(&chatbot.name);
     chatbot.created_at = now;
     chatbot.updated_at = now;
-    let copy = insert(app, tenant, chatbot, bases).await?;
+    let copy = insert(app, tenant, chatbot, (bases, tools)).await?;
     get(app, tenant, copy).await
 }
 

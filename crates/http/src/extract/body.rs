@@ -17,7 +17,7 @@ use crate::error::ApiError;
 use crate::routes::MAX_JSON_BYTES;
 
 /// Members whose values are the sender's own and are kept as they came.
-const VERBATIM: [&str; 8] = [
+const VERBATIM: [&str; 11] = [
     "queryMetadata",
     "contentPayload",
     "metadata",
@@ -26,6 +26,9 @@ const VERBATIM: [&str; 8] = [
     "rawParametersSchema",
     "rawOutputFormat",
     "canvas",
+    "rawHeaders",
+    "rawMcpHeader",
+    "mcpEnv",
 ];
 
 /// Wrong fields that one answer names.

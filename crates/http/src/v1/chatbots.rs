@@ -15,9 +15,10 @@ use utoipa::{IntoParams, ToSchema};
 use crate::error::{ApiErrors, ApiResult};
 use crate::extract::{Authorized, Body, PageBody, Paging, Patch, PathId, Query, Reference, grants, patch};
 use crate::v1::models::ModelView;
+use crate::v1::tools::ToolSummaryView;
 
 /// Fields that are kept and returned, with what an assistant has until they are written.
-fn kept_fields() -> [(&'static str, Value); 18] {
+fn kept_fields() -> [(&'static str, Value); 17] {
     [
         ("rag", Value::Null),
         ("embeddingModel", Value::Null),
@@ -35,7 +36,6 @@ fn kept_fields() -> [(&'static str, Value); 18] {
         ("databases", json!([])),
         ("groups", json!([])),
         ("toolkits", json!([])),
-        ("tools", json!([])),
         ("agentMode", json!("normal")),
     ]
 }
@@ -58,6 +58,9 @@ pub(crate) struct ChatbotBody {
     /// The knowledge bases it answers from.
     #[schema(value_type = Option<Vec<Object>>)]
     knowledge_bases: Option<Vec<Reference>>,
+    /// The tools it may call, in this order; at most 100.
+    #[schema(value_type = Option<Vec<Object>>)]
+    tools: Option<Vec<Reference>>,
     /// 1..200.
     #[serde(default, deserialize_with = "patch")]
     #[schema(value_type = Option<i64>)]
@@ -85,7 +88,12 @@ impl ChatbotBody {
             Some(references) => Some(Reference::require_all(references, "knowledgeBases")?),
             None => None,
         };
+        let tools = match &self.tools {
+            Some(references) => Some(Reference::require_all(references, "tools")?),
+            None => None,
+        };
         Ok(ChatbotDraft {
+            tools,
             name: self.name,
             model,
             instructions: self.instructions,
@@ -116,6 +124,7 @@ pub(crate) struct ChatbotOut {
     large_language_model: String,
     instructions: String,
     knowledge_bases: Vec<IdName>,
+    tools: Vec<ToolSummaryView>,
     number_of_retrieved_chunks: Option<i64>,
     webhook_url: Option<String>,
     /// Since when nothing is sent to `webhookUrl` any more. Writing `webhookUrl` again, or a
@@ -142,7 +151,7 @@ fn out(auth_organisation: parlance_domain::Tenant, view: ChatbotView, warnings: 
     let stored: Map<String, Value> = serde_json::from_str(&view.chatbot.settings).unwrap_or_default();
     let mut kept: Map<String, Value> =
         kept_fields().into_iter().map(|(name, default)| (name.to_owned(), default)).collect();
-    kept.extend(stored);
+    kept.extend(stored.into_iter().filter(|(name, _)| name != "tools"));
     ChatbotOut {
         id: view.chatbot.id.to_string(),
         name: view.chatbot.name,
@@ -153,6 +162,7 @@ fn out(auth_organisation: parlance_domain::Tenant, view: ChatbotView, warnings: 
             .into_iter()
             .map(|(id, name)| IdName { id: id.to_string(), name })
             .collect(),
+        tools: view.tools.into_iter().map(Into::into).collect(),
         number_of_retrieved_chunks: view.chatbot.retrieved_chunks,
         webhook_url: view.chatbot.webhook_url,
         webhook_disabled_at: view.webhook.disabled_at.map(|at| at.to_string()),

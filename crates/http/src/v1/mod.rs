@@ -12,5 +12,6 @@ pub(crate) mod models;
 pub(crate) mod parsers;
 pub(crate) mod providers;
 pub(crate) mod text_nodes;
+pub(crate) mod tools;
 pub(crate) mod uploads;
 pub(crate) mod webhooks;

@@ -74,6 +74,13 @@ fn sample(method: &str, path: &str, own: &World) -> (&'static str, Option<Value>
             Some(json!({"name": "Changed", "kind": "openai", "baseUrl": "https://other.example/v1", "models": []})),
         ),
         ("DELETE", "model-providers/{id}/") => ("models:write", None),
+        ("GET", "tools/" | "tools/{id}/") => ("tools:read", None),
+        ("POST", "tools/") => (
+            "tools:write",
+            Some(json!({"name": "t", "displayName": "T", "toolType": "api", "apiUrl": "https://tools.example/"})),
+        ),
+        ("PUT" | "PATCH", "tools/{id}/") => ("tools:write", Some(json!({"displayName": "Changed"}))),
+        ("DELETE", "tools/{id}/") => ("tools:write", None),
         _ => panic!("{method} {path} has no sample: add it here, so that its authorization is tested"),
     }
 }
@@ -95,6 +102,7 @@ pub(crate) fn filled(path: &str, world: Option<&World>) -> String {
             "attachments" => id(|world| &world.attachment),
             "conversations" => id(|world| &world.conversation),
             "model-providers" => id(|world| &world.provider),
+            "tools" => id(|world| &world.tool),
             _ => UNKNOWN.to_owned(),
         };
         path.replace("{id}", &value)
@@ -150,7 +158,7 @@ async fn bad_credentials_reach_nothing() {
 
 #[tokio::test]
 async fn each_operation_needs_its_permission() {
-    const SCOPES: [&str; 9] = [
+    const SCOPES: [&str; 15] = [
         "chatbots:read",
         "chatbots:write",
         "knowledge:read",
@@ -160,6 +168,12 @@ async fn each_operation_needs_its_permission() {
         "completions:create",
         "models:read",
         "models:write",
+        "channels:read",
+        "channels:write",
+        "contacts:read",
+        "contacts:write",
+        "tools:read",
+        "tools:write",
     ];
     let app = TestApp::start().await;
     let owner = app.owner();

@@ -14,7 +14,7 @@ async fn an_assistant_is_made_changed_copied_and_removed() {
         "name": "客服 Bot", "instructions": "Be kind.", "knowledge_bases": [{"id": app.base(), "name": "ignored"}],
         "numberOfRetrievedChunks": 5, "webhook_url": "https://hook.example/x", "replyMode": "agent",
         "enable_evaluation": true, "raw_output_format": format, "outputMode": "json_schema", "template": "T",
-        "databases": [{"id": "1", "name": "d"}], "tools": ["t"], "agent_mode": "canvas", "unknownKey": 1,
+        "databases": [{"id": "1", "name": "d"}], "toolkits": ["t"], "agent_mode": "canvas", "unknownKey": 1,
     });
     let made = owner.post("chatbots/", &body).await.body_of(201);
     for (name, value) in [
@@ -28,7 +28,8 @@ async fn an_assistant_is_made_changed_copied_and_removed() {
         ("outputMode", json!("json_schema")),
         ("template", json!("T")),
         ("databases", json!([{"id": "1", "name": "d"}])),
-        ("tools", json!(["t"])),
+        ("toolkits", json!(["t"])),
+        ("tools", json!([])),
         ("agentMode", json!("canvas")),
         ("totalWordsCount", json!(0)),
     ] {

@@ -22,6 +22,7 @@ mod resuming;
 mod retrieval;
 mod stored;
 mod tenants;
+mod tools;
 mod uploads;
 mod webhooks;
 mod world;

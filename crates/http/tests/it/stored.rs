@@ -13,3 +13,16 @@ pub(crate) async fn stored(app: &TestApp, message: &Value) -> (Message, Option<R
     let message = messages::get(&mut tx, app.tenant, id).await.unwrap().unwrap();
     (message, records::of_message(&mut tx, app.tenant, id).await.unwrap())
 }
+
+/// Checks that a secret is in no file of the app, though `known`, stored beside it, is in one. Where
+/// the database is none of the files, this is for the tests of the rows.
+pub(crate) fn assert_nowhere(app: &TestApp, secret: &str, known: &str) {
+    let has = |bytes: &[u8], part: &str| bytes.windows(part.len()).any(|window| window == part.as_bytes());
+    let mut knows = app.app.db.engine_name() != "sqlite";
+    for entry in std::fs::read_dir(app.folder()).unwrap().flatten().filter(|entry| entry.path().is_file()) {
+        let bytes = std::fs::read(entry.path()).unwrap();
+        assert!(!has(&bytes, secret), "{}", entry.path().display());
+        knows |= has(&bytes, known);
+    }
+    assert!(knows, "the database was not among the files");
+}

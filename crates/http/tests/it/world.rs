@@ -22,6 +22,7 @@ pub(crate) struct World {
     pub(crate) model: String,
     /// An attempt to deliver the answer.
     pub(crate) webhook_record: String,
+    pub(crate) tool: String,
 }
 
 /// An id of nothing.
@@ -45,6 +46,11 @@ pub(crate) async fn world(app: &TestApp, actor: &Actor, secret: &str) -> World {
         "models": [{"name": "large", "role": "chat"}],
     });
     let provider = actor.post("model-providers/", &provider).await.body_of(201);
+    let tool = json!({
+        "name": format!("tool_{secret}"), "displayName": "Tool", "toolType": "api", "apiUrl": "https://tools.example/",
+        "rawHeaders": {"X-Key": secret},
+    });
+    let tool = actor.make("tools/", &tool).await;
     let shown = actor.get(&format!("knowledge-bases/{base}/files/{file}/")).await.body_of(200);
     assert_eq!(shown["status"], "done", "{shown}");
     let id = |value: &Value| value.as_str().unwrap().to_owned();
@@ -61,6 +67,7 @@ pub(crate) async fn world(app: &TestApp, actor: &Actor, secret: &str) -> World {
         message: id(&answer["messageId"]),
         provider: id(&provider["id"]),
         model: id(&provider["models"][0]["id"]),
+        tool,
         base,
     }
 }
@@ -117,6 +124,8 @@ pub(crate) async fn told(actor: &Actor, world: &World) -> Value {
         "attachments/".to_owned(),
         "model-providers/".to_owned(),
         "large-language-models/".to_owned(),
+        "tools/".to_owned(),
+        format!("tools/{}/", world.tool),
     ] {
         told.push(without_links(actor.get(&path).await.body_of(200)));
     }
