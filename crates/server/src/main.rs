@@ -1,5 +1,6 @@
 //! The `parlance` program: settings, wiring, subcommands.
 
+mod backup;
 mod config;
 mod connections;
 mod first_start;
@@ -68,6 +69,10 @@ enum Command {
         #[command(subcommand)]
         command: keys::KeyCommand,
     },
+    /// Back up everything into a new folder, also while the server runs (SQLite).
+    Backup(backup::BackupArguments),
+    /// Restore a backup into an empty data folder (SQLite).
+    Restore(backup::RestoreArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -147,6 +152,16 @@ async fn dispatch(command: Command, config: &Config, place: &Place) -> Result<()
         }
         Command::Key { command } => {
             let text = Box::pin(keys::run(config, &place.data_dir, command)).await?;
+            print(&text);
+            Ok(())
+        }
+        Command::Backup(arguments) => {
+            let text = Box::pin(backup::make(config, &place.data_dir, arguments)).await?;
+            print(&text);
+            Ok(())
+        }
+        Command::Restore(arguments) => {
+            let text = backup::restore(config, &place.data_dir, arguments).await?;
             print(&text);
             Ok(())
         }

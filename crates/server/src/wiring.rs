@@ -97,13 +97,15 @@ pub(crate) async fn build(config: &Config, data: &Path, openai_key: Option<Strin
     Ok(app)
 }
 
+/// Address of the database of the settings.
+pub(crate) fn database_url(config: &Config, data: &Path) -> String {
+    let sqlite = || format!("sqlite:{}", data.join("parlance.db").display());
+    config.database.url.get().map_or_else(sqlite, str::to_owned)
+}
+
 /// Opens the database of the settings.
 pub(crate) async fn open_database(config: &Config, data: &Path) -> Result<Db> {
-    let url = config
-        .database
-        .url
-        .get()
-        .map_or_else(|| format!("sqlite:{}", data.join("parlance.db").display()), str::to_owned);
+    let url = database_url(config, data);
     let migrate_url = config.database.migrate_url.get().map(str::to_owned);
     Ok(Db::open(&DbConfig { url, migrate_url, connections: config.database.connections }).await?)
 }

@@ -48,12 +48,17 @@ impl Blobs {
     /// The file of a key, or `None` for what is not one of our keys: parts of letters, digits, `-`,
     /// `_` and inner dots, joined by `/`.
     pub fn path(&self, key: &str) -> Option<PathBuf> {
+        Self::path_in(&self.root, key)
+    }
+
+    /// [`Blobs::path`] in a folder of blobs that another process may be using.
+    pub fn path_in(root: &Path, key: &str) -> Option<PathBuf> {
         let is_part = |part: &str| {
             !part.is_empty()
                 && !part.starts_with('.')
                 && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
         };
-        (key.len() <= 255 && key.split('/').all(is_part)).then(|| self.root.join("files").join(key))
+        (key.len() <= 255 && key.split('/').all(is_part)).then(|| root.join("files").join(key))
     }
 
     /// Starts writing. `unique` names the temporary file.

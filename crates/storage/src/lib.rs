@@ -22,6 +22,7 @@ pub mod idempotency;
 pub mod inboxes;
 pub mod index_changes;
 pub mod jobs;
+mod key_backup;
 pub mod knowledge_bases;
 pub mod messages;
 mod migrate;
@@ -32,6 +33,7 @@ pub mod providers;
 pub mod records;
 pub mod replies;
 pub mod secrets;
+pub mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tools;

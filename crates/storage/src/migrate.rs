@@ -17,6 +17,11 @@ fn known_version(migrator: &Migrator) -> i64 {
     migrator.iter().map(|migration| migration.version).max().unwrap_or_default()
 }
 
+/// The newest schema of SQLite that this program knows.
+pub(crate) fn known_sqlite_version() -> i64 {
+    known_version(&SQLITE)
+}
+
 /// Refuses a newer schema, snapshots an older one, applies what is missing.
 pub(crate) async fn sqlite(pool: &SqlitePool, path: &Path) -> Result<(), OpenError> {
     migrate_sqlite(&SQLITE, pool, path).await

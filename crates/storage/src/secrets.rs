@@ -19,9 +19,9 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 const VERSION: u8 = 1;
-const KEY_BYTES: usize = 32;
-const NONCE_BYTES: usize = 12;
-const TAG_BYTES: usize = 16;
+pub(crate) const KEY_BYTES: usize = 32;
+pub(crate) const NONCE_BYTES: usize = 12;
+pub(crate) const TAG_BYTES: usize = 16;
 const HEADER_BYTES: usize = 1 + NONCE_BYTES + KEY_BYTES + TAG_BYTES + NONCE_BYTES;
 
 /// Where a secret stands.
@@ -43,8 +43,9 @@ impl Place<'_> {
     }
 }
 
-/// The key that seals all others. Has no `Debug` and no way out.
-pub struct MasterKey(Zeroizing<[u8; KEY_BYTES]>);
+/// The key that seals all others. Shows nothing in `Debug`; leaves the program sealed with a passphrase
+/// or into a key file.
+pub struct MasterKey(pub(crate) Zeroizing<[u8; KEY_BYTES]>);
 
 impl std::fmt::Debug for MasterKey {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

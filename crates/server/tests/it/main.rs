@@ -3,6 +3,7 @@
 #![expect(clippy::format_collect, clippy::format_push_string, reason = "making test files need not be fast")]
 
 mod architecture;
+mod backup;
 mod client;
 mod configured_model;
 mod first_start;

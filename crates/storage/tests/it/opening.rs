@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parlance_storage::organisations::User;
+use parlance_storage::snapshot::{self, DatabaseCopy};
+use parlance_storage::uploads::{self, Upload};
 use parlance_storage::{Db, DbConfig, OpenError, Scope, organisations, testing};
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
-use crate::world::{NOW, World, id, read};
+use crate::world::{NOW, World, id, read, write};
 
 fn config(url: &str) -> DbConfig {
     DbConfig { url: url.into(), migrate_url: None, connections: 2 }
@@ -121,4 +123,40 @@ async fn a_snapshot_is_a_whole_database() {
     assert_eq!(copy.rows_of(copy.tenant).await, original);
     let name = read!(copy, copy.tenant, tx => organisations::get(tx, copy.tenant)).unwrap().unwrap().name;
     assert_eq!(name, "First");
+}
+
+#[tokio::test]
+async fn a_backup_copies_what_another_process_writes_to() {
+    let world = World::new().await;
+    if world.db.engine_name() == "postgres" {
+        return;
+    }
+    let all = world.fill().await;
+    let (database, target) = (world.folder.path().join("parlance.db"), world.folder.path().join("copy.db"));
+    assert!(database.exists(), "the name of the test's database");
+    let writing = async {
+        for number in 0..200 {
+            let name = format!("attachments/{number:03}.txt");
+            let upload = Upload { id: id(), blob_key: name, ..all.upload.clone() };
+            write!(world, world.tenant, tx, upload => uploads::insert(tx, world.tenant, &upload)).unwrap();
+        }
+    };
+    let (copied, ()) = tokio::join!(snapshot::copy_in_use(&database, &target), writing);
+    copied.unwrap();
+    assert!(snapshot::copy_in_use(&database, &target).await.is_err(), "never over a file");
+    assert!(snapshot::copy_in_use(&target.with_extension("none"), &target).await.is_err(), "never a new database");
+
+    let mut copy = DatabaseCopy::open(&target).await.unwrap();
+    assert_eq!(copy.schema().await.unwrap(), snapshot::known_schema());
+    let (mut keys, mut after) = (Vec::new(), String::new());
+    loop {
+        let slice = copy.blob_keys(&after).await.unwrap();
+        let Some(last) = slice.last() else { break };
+        after.clone_from(last);
+        keys.extend(slice);
+    }
+    copy.close().await.unwrap();
+    let of_before = [&all.upload.blob_key, &all.file.blob_key, &all.attachment.blob_key];
+    assert!(of_before.iter().all(|key| keys.contains(key)), "{keys:?}");
+    assert!(keys.is_sorted());
 }
