@@ -211,6 +211,7 @@ pub mod kind {
         CustomDomain, CustomDomainId, "custom domain";
         Feedback, FeedbackId, "feedback";
         SignAuth, SignAuthId, "sign-in";
+        Canvas, CanvasId, "canvas";
     }
 }
 

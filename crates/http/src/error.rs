@@ -33,6 +33,7 @@ pub(crate) struct LoggedError(pub(crate) Arc<Error>);
 fn describe(error: &Error) -> (StatusCode, &'static str, String) {
     match error {
         Error::NotFound("page") => (StatusCode::NOT_FOUND, "not_found", "Invalid page.".to_owned()),
+        Error::NotFound("cursor") => (StatusCode::NOT_FOUND, "not_found", "Invalid cursor.".to_owned()),
         Error::NotFound(_) => (StatusCode::NOT_FOUND, "not_found", "Not found.".to_owned()),
         Error::Unauthenticated(text) => (StatusCode::UNAUTHORIZED, "not_authenticated", (*text).to_owned()),
         Error::Forbidden(permission) => (

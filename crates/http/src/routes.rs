@@ -18,8 +18,8 @@ use crate::health::Readiness;
 use crate::reference::ApiKeyScheme;
 use crate::request_log::{Meters, log_request};
 use crate::v1::{
-    attachments, chatbots, completions, files, knowledge_bases, media, messages, models, parsers, providers,
-    text_nodes, tools, uploads, webhooks,
+    attachments, chatbots, completions, conversations, files, knowledge_bases, media, messages, models, parsers,
+    providers, sent_messages, text_nodes, tools, uploads, webhooks,
 };
 use crate::{health, reference};
 
@@ -53,6 +53,15 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(webhooks::records))
         .routes(routes!(webhooks::redeliver))
         .routes(routes!(completions::create))
+        .routes(routes!(conversations::list, conversations::create))
+        .routes(routes!(conversations::get))
+        .routes(routes!(conversations::read))
+        .routes(routes!(conversations::update_auto_reply))
+        .routes(routes!(conversations::update_enable_group_mention))
+        .routes(routes!(sent_messages::list, sent_messages::create))
+        .routes(routes!(sent_messages::create_outgoing))
+        .routes(routes!(sent_messages::get, sent_messages::update))
+        .routes(routes!(sent_messages::set_feedback, sent_messages::clear_feedback))
         .routes(routes!(messages::stream))
         .routes(routes!(messages::cancel))
         .routes(routes!(knowledge_bases::list, knowledge_bases::create))

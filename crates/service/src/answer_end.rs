@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlance_domain::kind::{MessageId, PassageId, RecordId};
+use parlance_domain::kind::{PassageId, RecordId};
 use parlance_domain::{Error, Result};
 use parlance_llm::Usage;
+use parlance_storage::conversation_terms::Terms;
+use parlance_storage::conversations::{self, Activity};
 use parlance_storage::messages::{self, Ending, Message};
 use parlance_storage::passages;
 use parlance_storage::records::{self, Record};
@@ -14,6 +16,7 @@ use crate::App;
 use crate::answer::{Draft, Outcome, Turn};
 use crate::answer_faults::{self, Fault};
 use crate::citations::{Cited, cited_in};
+use crate::keyword;
 use crate::live_answer::{Done, End, LiveAnswer};
 use crate::timing::since;
 use crate::webhooks::{self, NewDelivery};
@@ -42,6 +45,7 @@ pub(crate) async fn store(app: &App, turn: &Turn, answer: &LiveAnswer, mut draft
     let words = u64::try_from(record.words_count).unwrap_or_default();
     let time = draft.time;
     let ended = Ended {
+        terms: keyword::terms(turn.tenant, &text),
         citations: serde_json::to_string(&cited).unwrap_or_else(|_| "[]".to_owned()),
         hits: cited.iter().map(|cited| cited.node.id).collect(),
         text,
@@ -131,6 +135,7 @@ fn record(app: &App, turn: &Turn, draft: &Draft, text: &str, usage: Usage, error
 /// What the end of an answer writes.
 struct Ended {
     text: String,
+    terms: Terms,
     citations: String,
     hits: Vec<PassageId>,
     state: &'static str,
@@ -168,7 +173,7 @@ async fn commit(app: &App, turn: &Turn, ended: Ended) -> Result<()> {
 
 async fn try_commit(app: &App, turn: &Turn, ended: Arc<Ended>) -> Result<()> {
     let (tenant, owed, writer) = (turn.tenant, turn.reply.clone(), app.clone());
-    let message: MessageId = turn.open.answer;
+    let (conversation, message) = (turn.open.conversation, turn.open.answer);
     let now = app.now();
     app.db
         .write(tenant, move |tx| {
@@ -176,12 +181,15 @@ async fn try_commit(app: &App, turn: &Turn, ended: Arc<Ended>) -> Result<()> {
                 if let Some(owed) = &owed {
                     reply::settle(tx, &writer, tenant, owed).await?;
                 }
+                let at = Activity { at: now, unread: 0, title: "", title_folded: "" };
                 let ending = Ending {
                     state: ended.state,
                     content: &ended.text,
                     citations: &ended.citations,
                     error: ended.error,
+                    terms: &ended.terms,
                 };
+                conversations::touch(tx, tenant, conversation, &at).await?;
                 messages::end(tx, tenant, message, &ending, now).await?;
                 records::insert(tx, tenant, &ended.record).await?;
                 if let Some(delivery) = &ended.delivery {

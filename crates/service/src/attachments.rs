@@ -38,18 +38,7 @@ pub async fn attach(
     kind: Option<&str>,
     conversation: Option<ConversationId>,
 ) -> Result<Attachment> {
-    let filename = filename.and_then(crate::uploads::clean_filename).unwrap_or_else(|| upload.filename.clone());
-    let media_type = media_type(&filename);
-    let attachment = Attachment {
-        id: app.new_id(),
-        conversation_id: conversation,
-        kind: kind_of(kind, media_type).to_owned(),
-        media_type: media_type.to_owned(),
-        filename,
-        size: upload.size,
-        blob_key: upload.blob_key.clone(),
-        created_at: app.now(),
-    };
+    let attachment = from_upload(app, upload, filename, kind, conversation);
     let row = attachment.clone();
     app.db
         .write(tenant, move |tx| {
@@ -68,6 +57,28 @@ pub async fn attach(
         })
         .await?;
     Ok(attachment)
+}
+
+/// The row of a new attachment.
+pub(crate) fn from_upload(
+    app: &App,
+    upload: &Upload,
+    filename: Option<&str>,
+    kind: Option<&str>,
+    conversation: Option<ConversationId>,
+) -> Attachment {
+    let filename = filename.and_then(crate::uploads::clean_filename).unwrap_or_else(|| upload.filename.clone());
+    let media_type = media_type(&filename);
+    Attachment {
+        id: app.new_id(),
+        conversation_id: conversation,
+        kind: kind_of(kind, media_type).to_owned(),
+        media_type: media_type.to_owned(),
+        filename,
+        size: upload.size,
+        blob_key: upload.blob_key.clone(),
+        created_at: app.now(),
+    }
 }
 
 /// One attachment.

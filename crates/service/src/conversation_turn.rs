@@ -7,10 +7,11 @@ use parlance_domain::{FieldErrors, Result, Tenant};
 use parlance_retrieval::fold;
 use parlance_storage::attachments::{self, Attachment};
 use parlance_storage::contacts::{self, Contact};
+use parlance_storage::conversation_terms::Terms;
 use parlance_storage::conversations::{self, Activity, Conversation};
 use parlance_storage::messages::{self, Message};
 
-use crate::App;
+use crate::{App, keyword};
 
 /// Name of a contact who did not say theirs.
 const ANONYMOUS: &str = "訪客";
@@ -82,18 +83,7 @@ pub(crate) async fn open(
         known
     } else {
         let contact = place.sender.unwrap_or_else(|| {
-            let anonymous = Contact {
-                id: app.new_id(),
-                name: ANONYMOUS.to_owned(),
-                name_folded: fold(ANONYMOUS),
-                avatar: None,
-                phone_number: None,
-                email: None,
-                source_id: question.source_id.clone(),
-                query_metadata: None,
-                created_at: now,
-                updated_at: now,
-            };
+            let anonymous = anonymous(app, question.source_id.clone());
             new_contact = Some(anonymous.clone());
             anonymous
         });
@@ -114,6 +104,8 @@ pub(crate) async fn open(
         };
         (conversation, contact.name)
     };
+    let terms = keyword::terms(tenant, &question.content);
+    let name_terms = keyword::terms(tenant, &contact_name);
     let (mut question_row, answer_row) = rows(app, &conversation, question, &place.attachments, answer);
     let mut turn = OpenTurn {
         conversation: conversation.id,
@@ -141,14 +133,14 @@ pub(crate) async fn open(
                     }
                 }
                 if is_new_conversation {
-                    conversations::insert(tx, tenant, &conversation).await?;
+                    conversations::insert(tx, tenant, &conversation, &name_terms).await?;
                 } else {
                     let title_folded = fold(&title);
                     let activity = Activity { at: now, unread: 1, title: &title, title_folded: &title_folded };
                     conversations::touch(tx, tenant, conversation.id, &activity).await?;
                 }
-                messages::insert(tx, tenant, &question_row).await?;
-                messages::insert(tx, tenant, &answer_row).await?;
+                messages::insert(tx, tenant, &question_row, &terms).await?;
+                messages::insert(tx, tenant, &answer_row, &Terms::NONE).await?;
                 Ok(conversation.contact_id)
             })
         })
@@ -243,7 +235,25 @@ async fn resolve(
     Ok(place)
 }
 
-fn title(content: &str) -> String {
+/// A contact who did not say their name.
+pub(crate) fn anonymous(app: &App, source_id: Option<String>) -> Contact {
+    let now = app.now();
+    Contact {
+        id: app.new_id(),
+        name: ANONYMOUS.to_owned(),
+        name_folded: fold(ANONYMOUS),
+        avatar: None,
+        phone_number: None,
+        email: None,
+        source_id,
+        query_metadata: None,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+/// The title of a conversation that begins with this text.
+pub(crate) fn title(content: &str) -> String {
     content.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(TITLE_CHARACTERS).collect()
 }
 

@@ -2,13 +2,14 @@
 
 use parlance_domain::kind::MessageId;
 use parlance_domain::{Result, Tenant};
+use parlance_storage::conversation_terms::{self, Terms};
 use parlance_storage::messages::{self, Unfinished};
 use parlance_storage::records::{self, Record};
 use parlance_storage::{Scope, chatbots};
 
-use crate::App;
 use crate::models::ModelRole;
 use crate::timing::ProcessingTime;
+use crate::{App, keyword};
 
 /// Ends what a dead process left unfinished: each such answer becomes the error `interrupted`, with
 /// the text saved so far and a record.
@@ -20,12 +21,15 @@ pub async fn end_interrupted(app: &App) -> Result<usize> {
     let count = left.len();
     for (organisation, message) in left {
         let tenant = Tenant::authenticated(organisation);
-        let record = record(app, tenant, message).await?;
+        let (record, terms) = (record(app, tenant, message).await?, terms(app, tenant, message).await?);
         let now = app.now();
         app.db
             .write(tenant, move |tx| {
                 Box::pin(async move {
                     let ended = messages::interrupt(tx, tenant, message, now).await?;
+                    if ended {
+                        conversation_terms::add_of_message(tx, tenant, message, &terms).await?;
+                    }
                     match record.filter(|_| ended) {
                         Some(record) => records::insert(tx, tenant, &record).await,
                         None => Ok(()),
@@ -35,6 +39,13 @@ pub async fn end_interrupted(app: &App) -> Result<usize> {
             .await?;
     }
     Ok(count)
+}
+
+/// The terms of the text saved so far.
+async fn terms(app: &App, tenant: Tenant, message: MessageId) -> Result<Terms> {
+    let mut tx = app.db.read(tenant).await?;
+    let message = messages::get(&mut tx, tenant, message).await?;
+    Ok(message.map(|message| keyword::terms(tenant, &message.content)).unwrap_or_default())
 }
 
 /// What is known of the attempt, as its record. `None` when the answer has ended, or its assistant

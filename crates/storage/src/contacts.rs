@@ -4,6 +4,7 @@ use parlance_domain::kind::{ContactId, InboxId};
 use parlance_domain::{Result, Tenant, Timestamp};
 use sqlx::QueryBuilder;
 
+use crate::conversation_terms::{self, Terms};
 use crate::page::{Listing, Page};
 use crate::tx::{Tx, execute, fault, on_tx};
 
@@ -153,9 +154,9 @@ pub async fn by_source(tx: &mut Tx, tenant: Tenant, inbox: InboxId, source_id: &
     .map_err(fault)
 }
 
-/// Replaces what may change of a contact. False when there is none.
-pub async fn update(tx: &mut Tx, tenant: Tenant, contact: &Contact) -> Result<bool> {
-    execute!(
+/// Replaces what may change of a contact; `terms` are those of the name. False when there is none.
+pub async fn update(tx: &mut Tx, tenant: Tenant, contact: &Contact, terms: &Terms) -> Result<bool> {
+    let changed = execute!(
         tx,
         sqlx::query(
             "UPDATE contacts SET name = $3, name_folded = $4, avatar = $5, phone_number = $6, email = $7, \
@@ -173,8 +174,11 @@ pub async fn update(tx: &mut Tx, tenant: Tenant, contact: &Contact) -> Result<bo
         .bind(&contact.query_metadata)
         .bind(contact.details_folded())
         .bind(contact.updated_at)
-    )
-    .map(|changed| changed > 0)
+    )?;
+    if changed > 0 {
+        conversation_terms::add_of_contact(tx, tenant, contact.id, terms).await?;
+    }
+    Ok(changed > 0)
 }
 
 /// Hides a contact and frees what the sites call them; their conversations stay. False when there

@@ -3,7 +3,8 @@
 use parlance_domain::kind::{ChatbotId, ContactId, ConversationId, InboxId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
-use crate::tx::{Tx, execute, fault, on_tx};
+use crate::conversation_terms::{self, Terms};
+use crate::tx::{Engine, Tx, execute, fault, on_tx};
 
 /// A conversation.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -43,31 +44,44 @@ macro_rules! columns {
     };
 }
 
-/// Adds a conversation.
-pub async fn insert(tx: &mut Tx, tenant: Tenant, conversation: &Conversation) -> Result<()> {
+/// Adds a conversation. `terms` are those of its title and of the contact's name.
+pub async fn insert(tx: &mut Tx, tenant: Tenant, conversation: &Conversation, terms: &Terms) -> Result<()> {
+    macro_rules! insert {
+        ($number:literal) => {
+            concat!(
+                "INSERT INTO conversations (org_id, id, inbox_id, contact_id, title, title_folded, auto_reply_enabled, \
+                 is_group_chat, enable_group_mention, unread_count, last_read_at, created_at, last_message_at, \
+                 last_activity_at, number) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, ",
+                $number,
+                ")"
+            )
+        };
+    }
+    // SQLite has one writer, so nobody else takes the number.
+    let sql = match tx.engine {
+        Engine::Sqlite(_) => insert!("(SELECT coalesce(max(number), 0) + 1 FROM conversations)"),
+        Engine::PostgresRead(_) | Engine::PostgresWrite(_) => insert!("DEFAULT"),
+    };
     execute!(
         tx,
-        sqlx::query(
-            "INSERT INTO conversations (org_id, id, inbox_id, contact_id, title, title_folded, auto_reply_enabled, \
-         is_group_chat, enable_group_mention, unread_count, last_read_at, created_at, last_message_at, \
-         last_activity_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
-        )
-        .bind(tenant.organisation())
-        .bind(conversation.id)
-        .bind(conversation.inbox_id)
-        .bind(conversation.contact_id)
-        .bind(&conversation.title)
-        .bind(&conversation.title_folded)
-        .bind(conversation.auto_reply_enabled)
-        .bind(conversation.is_group_chat)
-        .bind(conversation.enable_group_mention)
-        .bind(conversation.unread_count)
-        .bind(conversation.last_read_at)
-        .bind(conversation.created_at)
-        .bind(conversation.last_message_at)
-        .bind(conversation.last_activity_at)
-    )
-    .map(drop)
+        sqlx::query(sql)
+            .bind(tenant.organisation())
+            .bind(conversation.id)
+            .bind(conversation.inbox_id)
+            .bind(conversation.contact_id)
+            .bind(&conversation.title)
+            .bind(&conversation.title_folded)
+            .bind(conversation.auto_reply_enabled)
+            .bind(conversation.is_group_chat)
+            .bind(conversation.enable_group_mention)
+            .bind(conversation.unread_count)
+            .bind(conversation.last_read_at)
+            .bind(conversation.created_at)
+            .bind(conversation.last_message_at)
+            .bind(conversation.last_activity_at)
+    )?;
+    conversation_terms::add(tx, tenant, conversation.id, terms).await
 }
 
 /// One conversation.
@@ -154,4 +168,41 @@ pub async fn touch(tx: &mut Tx, tenant: Tenant, id: ConversationId, activity: &A
         .bind(activity.title_folded)
     )
     .map(drop)
+}
+
+/// Notes that a person has read everything so far. False when there is no such conversation.
+pub async fn read(tx: &mut Tx, tenant: Tenant, id: ConversationId, now: Timestamp) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query("UPDATE conversations SET unread_count = 0, last_read_at = $3 WHERE org_id = $1 AND id = $2")
+            .bind(tenant.organisation())
+            .bind(id)
+            .bind(now)
+    )
+    .map(|changed| changed > 0)
+}
+
+/// Switches automatic replies on or off. False when there is no such conversation.
+pub async fn set_auto_reply(tx: &mut Tx, tenant: Tenant, id: ConversationId, is_enabled: bool) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query("UPDATE conversations SET auto_reply_enabled = $3 WHERE org_id = $1 AND id = $2")
+            .bind(tenant.organisation())
+            .bind(id)
+            .bind(is_enabled)
+    )
+    .map(|changed| changed > 0)
+}
+
+/// Decides whether the assistant answers in a group only when it is mentioned. False when there is
+/// no such conversation.
+pub async fn set_group_mention(tx: &mut Tx, tenant: Tenant, id: ConversationId, is_enabled: bool) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query("UPDATE conversations SET enable_group_mention = $3 WHERE org_id = $1 AND id = $2")
+            .bind(tenant.organisation())
+            .bind(id)
+            .bind(is_enabled)
+    )
+    .map(|changed| changed > 0)
 }

@@ -3,6 +3,7 @@
 use parlance_domain::kind::{ChatbotId, ContactId, ConversationId, FeedbackId, MessageId, OrganisationId, UserId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
+use crate::conversation_terms::{self, Terms};
 use crate::tx::{Tx, execute, fault, on_tx};
 
 /// A message.
@@ -55,8 +56,8 @@ macro_rules! columns {
 }
 pub(crate) use columns;
 
-/// Stores a message. Feedback comes later, so it is not stored here.
-pub async fn insert(tx: &mut Tx, tenant: Tenant, message: &Message) -> Result<()> {
+/// Stores a message; `terms` are those of its text. Feedback comes later, so it is not stored here.
+pub async fn insert(tx: &mut Tx, tenant: Tenant, message: &Message, terms: &Terms) -> Result<()> {
     execute!(
         tx,
         sqlx::query(
@@ -79,8 +80,8 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, message: &Message) -> Result<()
         .bind(&message.canvas)
         .bind(&message.error)
         .bind(message.created_at)
-    )
-    .map(drop)
+    )?;
+    conversation_terms::add(tx, tenant, message.conversation_id, terms).await
 }
 
 /// One message.
@@ -127,11 +128,13 @@ pub struct Ending<'a> {
     pub citations: &'a str,
     /// The error code, for `error`.
     pub error: Option<&'a str>,
+    /// Terms of the text.
+    pub terms: &'a Terms,
 }
 
 /// Ends an answer. False when it had ended already.
 pub async fn end(tx: &mut Tx, tenant: Tenant, id: MessageId, ending: &Ending<'_>, now: Timestamp) -> Result<bool> {
-    execute!(
+    let changed = execute!(
         tx,
         sqlx::query(
             "UPDATE messages SET state = $3, content = $4, citations = $5, error = $6, updated_at = $7 \
@@ -144,8 +147,11 @@ pub async fn end(tx: &mut Tx, tenant: Tenant, id: MessageId, ending: &Ending<'_>
         .bind(ending.citations)
         .bind(ending.error)
         .bind(now)
-    )
-    .map(|changed| changed > 0)
+    )?;
+    if changed > 0 {
+        conversation_terms::add_of_message(tx, tenant, id, ending.terms).await?;
+    }
+    Ok(changed > 0)
 }
 
 /// Answers of all organisations that a dead process left unfinished, other than replies that a job

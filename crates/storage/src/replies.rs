@@ -5,6 +5,7 @@
 use parlance_domain::kind::{ChatbotId, ContactId, ConversationId, InboxId, MessageId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
+use crate::conversation_terms::Terms;
 use crate::messages::Message;
 use crate::tx::{Tx, execute, fault, on_tx};
 
@@ -96,7 +97,7 @@ pub async fn begin_answer(tx: &mut Tx, tenant: Tenant, answer: &Message) -> Resu
         .bind(answer.id)
         .bind(answer.created_at)
     )?;
-    if begun_before == 0 { crate::messages::insert(tx, tenant, answer).await } else { Ok(()) }
+    if begun_before == 0 { crate::messages::insert(tx, tenant, answer, &Terms::NONE).await } else { Ok(()) }
 }
 
 /// The last messages of a conversation before the one that is answered, oldest first. Messages that

@@ -3,6 +3,7 @@
 mod auth;
 mod body;
 mod client_address;
+mod cursor;
 mod form;
 mod ids;
 mod page;
@@ -11,6 +12,7 @@ mod query;
 pub(crate) use auth::{Authorized, Caller, grants};
 pub(crate) use body::{Body, ListBody, Patch, patch};
 pub(crate) use client_address::ClientAddress;
+pub(crate) use cursor::{CursorBody, Cursors};
 pub(crate) use form::{Form, FormField};
 pub(crate) use ids::{PathId, PathIds, Reference};
 pub(crate) use page::{PageBody, Paging};

@@ -55,7 +55,7 @@ impl FromRequestParts<App> for Paging {
 }
 
 /// A whole number, or the largest one for what is larger.
-fn whole_number(text: &str) -> Option<u64> {
+pub(super) fn whole_number(text: &str) -> Option<u64> {
     text.parse()
         .map_or_else(|error: ParseIntError| (*error.kind() == IntErrorKind::PosOverflow).then_some(u64::MAX), Some)
 }

@@ -26,6 +26,23 @@ fn sample(method: &str, path: &str, own: &World) -> (&'static str, Option<Value>
         ("POST", "chatbots/{id}/completions/") => {
             ("completions:create", Some(json!({"message": {"content": "word"}, "isStreaming": true})))
         }
+        ("GET", "conversations/" | "conversations/{id}/" | "messages/" | "messages/{id}/") => {
+            ("conversations:read", None)
+        }
+        ("POST", "conversations/") => ("conversations:write", Some(json!({"webChat": own.web_chat}))),
+        ("POST", "conversations/{id}/read/") => ("conversations:write", None),
+        ("PATCH", "conversations/{id}/update-auto-reply/") => {
+            ("conversations:write", Some(json!({"autoReplyEnabled": false})))
+        }
+        ("PATCH", "conversations/{id}/update-enable-group-mention/") => {
+            ("conversations:write", Some(json!({"enableGroupMention": true})))
+        }
+        ("POST", "messages/" | "messages/outgoing/") => {
+            ("conversations:write", Some(json!({"conversation": own.conversation, "content": "Taken"})))
+        }
+        ("PATCH", "messages/{id}/") => ("conversations:write", Some(json!({"feedback": "like"}))),
+        ("PUT", "messages/{id}/feedback/") => ("conversations:write", Some(json!({"type": "like"}))),
+        ("DELETE", "messages/{id}/feedback/") => ("conversations:write", None),
         ("GET", "messages/{id}/stream/") => ("conversations:read", None),
         ("POST", "messages/{id}/cancel/") => ("completions:create", None),
         ("GET", "knowledge-bases/{id}/search/") => ("knowledge:read", None),
@@ -225,13 +242,15 @@ async fn another_organisation_does_not_exist() {
             assert_eq!(foreign.json(), json!({"detail": "Not found.", "code": "not_found"}));
             assert_eq!(comparable(&foreign), comparable(&nothing), "{method} {path}");
             assert_eq!(comparable(&foreign), comparable(&malformed), "{method} {path}");
-        } else if method == "GET" && path != "/api/v1/chatbot-text-nodes/" {
+        } else if method == "GET" && !["/api/v1/chatbot-text-nodes/", "/api/v1/messages/"].contains(&path.as_str()) {
             let list = call(&other, &method, &path, None).await.expect(200).text();
             assert!(!list.contains("heron"), "{path} {list}");
         }
     }
     let nodes = other.get(&format!("chatbot-text-nodes/?chatbotFile={}", own.file)).await;
     assert_eq!(nodes.body_of(400), json!({"chatbotFile": ["No file has this id."]}));
+    let messages = other.get(&format!("messages/?conversation={}", own.conversation)).await;
+    assert_eq!(messages.body_of(400), json!({"conversation": ["No conversation has this id."]}));
     assert_eq!(told(&owner, &own).await, before);
 }
 

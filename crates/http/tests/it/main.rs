@@ -10,9 +10,11 @@
 mod authorization;
 mod chatbots;
 mod completions;
+mod conversations;
 mod injection;
 mod knowledge;
 mod malformed;
+mod messages;
 mod openapi;
 mod paging;
 mod providers;

@@ -7,6 +7,7 @@ use parlance_domain::kind::{ConversationId, MessageId};
 use parlance_domain::{Id, Timestamp};
 use parlance_llm::ErrorKind;
 use parlance_service::{reply, webhook_delivery};
+use parlance_storage::conversation_terms::Terms;
 use parlance_storage::jobs::{self, NewJob};
 use parlance_storage::messages::{self, Message};
 use parlance_storage::webhooks::{self, Delivery};
@@ -75,7 +76,7 @@ impl Story {
                     error: None,
                     created_at: app.now(),
                 };
-                messages::insert(tx, tenant, &message).await?;
+                messages::insert(tx, tenant, &message, &Terms::NONE).await?;
                 assert!(reply::enqueue_reply(tx, &app, tenant, conversation, message.id).await?);
                 Ok(message.id)
             })
@@ -412,7 +413,7 @@ async fn fill_outbox(story: &Story, chatbot: &str, template: &Message, count: us
             let now = app.now();
             for _ in 0..count {
                 let message = Message { id: app.new_id(), ..template.clone() };
-                messages::insert(tx, tenant, &message).await?;
+                messages::insert(tx, tenant, &message, &Terms::NONE).await?;
                 let delivery = Delivery {
                     id: app.new_id(),
                     chatbot_id: chatbot,

@@ -18,6 +18,8 @@ pub(crate) struct World {
     pub(crate) attachment: String,
     pub(crate) conversation: String,
     pub(crate) message: String,
+    /// The hidden one of the assistant.
+    pub(crate) web_chat: String,
     pub(crate) provider: String,
     pub(crate) model: String,
     /// An attempt to deliver the answer.
@@ -56,6 +58,7 @@ pub(crate) async fn world(app: &TestApp, actor: &Actor, secret: &str) -> World {
     let id = |value: &Value| value.as_str().unwrap().to_owned();
     let tenant = app.tenant_of(actor).await;
     let webhook_record = webhook_record(app, tenant, (&chatbot, &id(&answer["messageId"])), secret).await;
+    let web_chat = id(&actor.get(&format!("chatbots/{chatbot}/")).await.body_of(200)["apiWebChatId"]);
     World {
         webhook_record,
         chatbot,
@@ -65,6 +68,7 @@ pub(crate) async fn world(app: &TestApp, actor: &Actor, secret: &str) -> World {
         attachment,
         conversation: id(&answer["conversationId"]),
         message: id(&answer["messageId"]),
+        web_chat,
         provider: id(&provider["id"]),
         model: id(&provider["models"][0]["id"]),
         tool,
@@ -122,6 +126,8 @@ pub(crate) async fn told(actor: &Actor, world: &World) -> Value {
         format!("knowledge-bases/{}/search/?query=word", world.base),
         format!("chatbot-text-nodes/?chatbotFile={}", world.file),
         "attachments/".to_owned(),
+        "conversations/".to_owned(),
+        format!("messages/?conversation={}", world.conversation),
         "model-providers/".to_owned(),
         "large-language-models/".to_owned(),
         "tools/".to_owned(),

@@ -287,6 +287,7 @@ CREATE INDEX contact_credentials_by_tool ON contact_credentials (tool_id);
 CREATE TABLE conversations (
     id TEXT NOT NULL PRIMARY KEY,
     org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    number BIGINT NOT NULL,
     inbox_id TEXT NOT NULL REFERENCES inboxes (id),
     contact_id TEXT NOT NULL REFERENCES contacts (id),
     title TEXT NOT NULL,
@@ -303,6 +304,7 @@ CREATE TABLE conversations (
 CREATE INDEX conversations_by_inbox ON conversations (inbox_id, last_activity_at, id);
 CREATE INDEX conversations_by_org ON conversations (org_id, last_activity_at, id);
 CREATE INDEX conversations_by_contact ON conversations (contact_id, last_activity_at, id);
+CREATE UNIQUE INDEX conversations_by_number ON conversations (number);
 CREATE INDEX conversations_unread ON conversations (inbox_id) WHERE unread_count > 0;
 
 CREATE TABLE messages (
@@ -329,6 +331,13 @@ CREATE TABLE messages (
 );
 CREATE INDEX messages_by_conversation ON messages (conversation_id, created_at, id);
 CREATE INDEX messages_generating ON messages (state) WHERE state = 'generating';
+
+-- What the keyword search of conversations looks things up in: a document of terms for each
+-- conversation, by its number, to which each message adds. It only says which conversations may
+-- match, so nothing is ever taken out of it.
+CREATE VIRTUAL TABLE conversation_terms USING fts5 (
+    terms, content = '', columnsize = 0, detail = 'none', tokenize = 'ascii'
+);
 
 CREATE TABLE attachments (
     id TEXT NOT NULL PRIMARY KEY,

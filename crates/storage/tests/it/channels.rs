@@ -2,6 +2,7 @@
 
 use parlance_domain::Error;
 use parlance_storage::contacts::{Contact, Filter};
+use parlance_storage::conversation_terms::Terms;
 use parlance_storage::conversations::{Activity, Conversation};
 use parlance_storage::inboxes::{self, Inbox, MOST_UNREAD, Order};
 use parlance_storage::{Page, contacts, conversations, web_chats};
@@ -75,7 +76,7 @@ async fn inboxes() {
         (0..MOST_UNREAD).map(|_| Conversation { id: id(), unread_count: 1, ..all.conversation.clone() }).collect();
     write!(world, tenant, tx, more => async {
         for conversation in &more {
-            conversations::insert(tx, tenant, conversation).await?;
+            conversations::insert(tx, tenant, conversation, &Terms::NONE).await?;
         }
         Ok(())
     })
@@ -150,7 +151,7 @@ async fn contacts_are_changed_listed_and_hidden() {
     assert_eq!(places().await.len(), 2);
 
     let changed = Contact { name: "Ms Chen".into(), email: None, updated_at: later(5), ..second.clone() };
-    assert!(write!(world, tenant, tx, changed => contacts::update(tx, tenant, &changed)).unwrap());
+    assert!(write!(world, tenant, tx, changed => contacts::update(tx, tenant, &changed, &Terms::NONE)).unwrap());
     assert_eq!(read!(world, tenant, tx => contacts::get(tx, tenant, who)).unwrap(), Some(changed.clone()));
     assert_eq!(list(keyword("chen@example"), Page::ALL).await.0, 0);
 
@@ -159,13 +160,13 @@ async fn contacts_are_changed_listed_and_hidden() {
         found.unwrap().map(|conversation| conversation.id)
     };
     let newer = Conversation { id: id(), last_activity_at: later(7), ..all.conversation.clone() };
-    write!(world, tenant, tx, newer => conversations::insert(tx, tenant, &newer)).unwrap();
+    write!(world, tenant, tx, newer => conversations::insert(tx, tenant, &newer, &Terms::NONE)).unwrap();
     assert_eq!((latest(None).await, latest(Some(inbox)).await), (Some(newer.id), Some(newer.id)));
     assert_eq!(latest(Some(another)).await, None);
 
     assert!(write!(world, tenant, tx => contacts::delete(tx, tenant, who, later(6))).unwrap());
     assert!(!write!(world, tenant, tx => contacts::delete(tx, tenant, who, later(6))).unwrap());
-    assert!(!write!(world, tenant, tx, changed => contacts::update(tx, tenant, &changed)).unwrap());
+    assert!(!write!(world, tenant, tx, changed => contacts::update(tx, tenant, &changed, &Terms::NONE)).unwrap());
     assert!(read!(world, tenant, tx => contacts::get(tx, tenant, who)).unwrap().is_none());
     assert_eq!(list(Filter::default(), Page::ALL).await.1, [all.contact.clone()]);
     assert_eq!(members(inbox, 10).await, [first]);

@@ -1,12 +1,15 @@
 //! Contacts, conversations, messages and records.
 
 use parlance_domain::kind::MessageId;
+use parlance_storage::conversation_terms::Terms;
 use parlance_storage::conversations::Activity;
 use parlance_storage::messages::{Ending, Message};
 use parlance_storage::records::Record;
 use parlance_storage::{Scope, contacts, conversations, messages, records};
 
 use crate::world::{NOW, World, id, later, read, write};
+
+static NO_TERMS: Terms = Terms::NONE;
 
 #[tokio::test]
 async fn a_contact_is_found_by_id_and_by_source() {
@@ -78,9 +81,9 @@ async fn an_answer_ends_once() {
 
     write!(world, tenant, tx => messages::save_partial(tx, tenant, answer, "一", later(2))).unwrap();
     assert_eq!(get(answer).await.unwrap().content, "一");
-    let done = Ending { state: "done", content: "一年。", citations: "[1]", error: None };
+    let done = Ending { state: "done", content: "一年。", citations: "[1]", error: None, terms: &NO_TERMS };
     assert!(write!(world, tenant, tx => messages::end(tx, tenant, answer, &done, later(3))).unwrap());
-    let error = Ending { state: "error", content: "", citations: "[]", error: Some("late") };
+    let error = Ending { state: "error", content: "", citations: "[]", error: Some("late"), terms: &NO_TERMS };
     assert!(!write!(world, tenant, tx => messages::end(tx, tenant, answer, &error, later(4))).unwrap());
     assert!(!write!(world, tenant, tx => messages::interrupt(tx, tenant, answer, later(4))).unwrap());
     write!(world, tenant, tx => messages::save_partial(tx, tenant, answer, "late", later(4))).unwrap();
@@ -110,7 +113,7 @@ async fn what_a_dead_process_left_is_interrupted() {
     assert_eq!((message.state.as_str(), message.content.as_str()), ("error", "so far"));
     assert_eq!(message.error.as_deref(), Some("interrupted"));
     let plain = Message { id: id(), created_at: NOW, ..message };
-    write!(world, tenant, tx, plain => messages::insert(tx, tenant, &plain)).unwrap();
+    write!(world, tenant, tx, plain => messages::insert(tx, tenant, &plain, &Terms::NONE)).unwrap();
     assert_eq!(read!(world, tenant, tx => messages::get(tx, tenant, plain.id)).unwrap(), Some(plain));
 }
 

@@ -89,7 +89,8 @@ impl World {
         if let Some(path) = self.url.strip_prefix("sqlite:") {
             let mut connection = SqliteConnection::connect(&format!("sqlite:{path}?mode=ro")).await.unwrap();
             let tables: Vec<String> = sqlx::query_scalar(
-                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_sqlx%' ESCAPE '\\'",
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_sqlx%' ESCAPE '\\' \
+                 AND name <> 'conversation_terms'",
             )
             .fetch_all(&mut connection)
             .await

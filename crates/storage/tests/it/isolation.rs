@@ -4,6 +4,7 @@
 //! that the statements' own predicates are what is tested as well as row-level security.
 
 use parlance_domain::Tenant;
+use parlance_storage::conversation_terms::Terms;
 use parlance_storage::conversations::Activity;
 use parlance_storage::index_changes::IndexChange;
 use parlance_storage::jobs::Job;
@@ -153,7 +154,7 @@ async fn refuses_changes(world: &World, all: &Things, scope: Scope) {
         assert!(!files::progress(tx, who, all.file.id, 1, progress, NOW).await?);
         assert!(!files::fail(tx, who, all.file.id, 1, "taken", NOW).await?);
         assert!(!files::wait(tx, who, all.file.id, 1, "taken", NOW).await?);
-        assert!(!contacts::update(tx, who, &contacts::Contact { name: "taken".into(), ..all.contact.clone() }).await?);
+        assert!(!contacts::update(tx, who, &contacts::Contact { name: "taken".into(), ..all.contact.clone() }, &Terms::NONE).await?);
         assert!(!inboxes::update(tx, who, &inboxes::Inbox { name: "taken".into(), ..all.inbox.clone() }).await?);
         tools::update(tx, who, &tools::Tool { name: "taken".into(), ..all.tool.clone() }).await?;
         uploads::release(tx, who, &all.upload.blob_key).await?;
@@ -162,7 +163,8 @@ async fn refuses_changes(world: &World, all: &Things, scope: Scope) {
         knowledge_bases::update(tx, who, &knowledge_bases::KnowledgeBase { name: "taken".into(), ..all.base.clone() })
             .await?;
         messages::save_partial(tx, who, all.answer.id, "taken", NOW).await?;
-        let ending = messages::Ending { state: "done", content: "taken", citations: "[]", error: None };
+        let terms = Terms::NONE;
+        let ending = messages::Ending { state: "done", content: "taken", citations: "[]", error: None, terms: &terms };
         assert!(!messages::end(tx, who, all.answer.id, &ending, NOW).await?);
         assert!(!messages::interrupt(tx, who, all.answer.id, NOW).await?);
         passages::set_vectors(tx, who, &[(all.passages[0].id, vec![1; 4])]).await?;

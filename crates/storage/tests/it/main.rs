@@ -6,6 +6,7 @@ mod world;
 
 mod assistants;
 mod channels;
+mod conversation_search;
 mod conversations;
 mod coverage;
 mod durability;

@@ -1,5 +1,6 @@
 //! Replies that are owed.
 
+use parlance_storage::conversation_terms::Terms;
 use parlance_storage::messages::Message;
 use parlance_storage::replies::{Place, Reply};
 use parlance_storage::{Scope, conversations, messages, replies};
@@ -24,7 +25,7 @@ async fn messages_wait_in_the_order_they_came() {
         created_at: later(5),
     };
     assert!(!write!(world, tenant, tx, owed => replies::insert(tx, tenant, &owed)).unwrap(), "no such message");
-    write!(world, tenant, tx, second => messages::insert(tx, tenant, &second)).unwrap();
+    write!(world, tenant, tx, second => messages::insert(tx, tenant, &second, &Terms::NONE)).unwrap();
     assert!(write!(world, tenant, tx => replies::lock(tx, tenant, conversation)).unwrap());
     assert!(write!(world, tenant, tx, owed => replies::insert(tx, tenant, &owed)).unwrap());
     let again = Reply { answer_id: id(), ..owed.clone() };
@@ -69,7 +70,7 @@ async fn an_answer_begins_anew_in_its_place_and_is_left_to_its_job() {
     // What is told to the model: neither the message itself, nor what came after it.
     let question = all.question.id;
     let before = later_message(&all, 0);
-    write!(world, tenant, tx, before => messages::insert(tx, tenant, &before)).unwrap();
+    write!(world, tenant, tx, before => messages::insert(tx, tenant, &before, &Terms::NONE)).unwrap();
     let history = read!(world, tenant, tx => replies::history(tx, tenant, conversation, 10)).unwrap();
     assert_eq!(history.iter().map(|message| message.id).collect::<Vec<_>>(), [before.id]);
     write!(world, tenant, tx => replies::finish(tx, tenant, question)).unwrap();

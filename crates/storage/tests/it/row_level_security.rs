@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use crate::world::{World, postgres_tables, write};
 
 /// Tables without an organisation: of the installation, not of a tenant.
-const SHARED: [&str; 2] = ["index_watermark", "installation"];
+const SHARED: [&str; 3] = ["conversation_terms", "index_watermark", "installation"];
 
 async fn on_postgres() -> Option<World> {
     let world = World::new().await;

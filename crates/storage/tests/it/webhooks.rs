@@ -1,5 +1,6 @@
 //! The outbox, its attempts, and the state of endpoints.
 
+use parlance_storage::conversation_terms::Terms;
 use parlance_storage::webhooks::{Attempt, Delivery, Endpoint, Standing};
 use parlance_storage::{Page, Scope, messages, webhooks};
 
@@ -52,7 +53,7 @@ async fn deliveries_wait_for_their_time() {
     let second = messages::Message { id: id(), ..all.answer.clone() };
     let later_one = Delivery { id: id(), message_id: second.id, next_attempt_at: later(10), ..all.delivery.clone() };
     write!(world, tenant, tx, later_one => async {
-        messages::insert(tx, tenant, &second).await?;
+        messages::insert(tx, tenant, &second, &Terms::NONE).await?;
         webhooks::insert(tx, tenant, &later_one).await?;
         // A message has one delivery at most.
         webhooks::insert(tx, tenant, &Delivery { id: id(), ..later_one.clone() }).await

@@ -1,0 +1,216 @@
+//! Lists of conversations, by their last activity, newest first.
+
+use parlance_domain::kind::{ChatbotId, ContactId, ConversationId, FeedbackId, InboxId, MessageId};
+use parlance_domain::{Result, Tenant, Timestamp};
+
+use crate::conversations::Conversation;
+use crate::tx::{Tx, fault, on_tx};
+
+/// Which conversations a list is of; everything of the organisation when nothing is named.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place {
+    /// Those of one inbox.
+    pub inbox: Option<InboxId>,
+    /// Those of one contact.
+    pub contact: Option<ContactId>,
+}
+
+/// Where a part of a list begins, and in which direction it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Last activity of the conversation beside it.
+    pub at: Timestamp,
+    /// The conversation beside it.
+    pub id: ConversationId,
+    /// Whether the part holds what stands before that conversation, which is newer, instead of what
+    /// comes after it.
+    pub is_back: bool,
+}
+
+impl Position {
+    /// What is bound for the position; without one, values that are not compared with anything.
+    pub(crate) fn or_beyond(from: Option<Self>) -> (Option<Timestamp>, Option<ConversationId>) {
+        (from.map(|from| from.at), from.map(|from| from.id))
+    }
+}
+
+impl Place {
+    /// The condition on a conversation `c`: `$1` is the organisation, `$2` the inbox, `$3` the
+    /// contact, `$4` and `$5` the position. Parameters that are not asked about are named all the
+    /// same, because PostgreSQL wants to know the type of each.
+    fn condition(self, from: Option<Position>) -> String {
+        let inbox = if self.inbox.is_some() { "c.inbox_id = $2" } else { "CAST($2 AS TEXT) IS NULL" };
+        let contact = if self.contact.is_some() { "c.contact_id = $3" } else { "CAST($3 AS TEXT) IS NULL" };
+        let position = match from {
+            None => "CAST($4 AS BIGINT) IS NULL AND CAST($5 AS TEXT) IS NULL",
+            Some(Position { is_back: false, .. }) => "(c.last_activity_at, c.id) < ($4, $5)",
+            Some(Position { is_back: true, .. }) => "(c.last_activity_at, c.id) > ($4, $5)",
+        };
+        format!("c.org_id = $1 AND {inbox} AND {contact} AND {position}")
+    }
+
+    /// Selects candidates from `source`, at most `$6`, nearest to the position first.
+    pub(crate) fn candidates_sql(self, source: &str, condition: &str, from: Option<Position>) -> String {
+        let direction = direction(from);
+        format!(
+            "SELECT c.id, c.last_activity_at, c.title_folded, \
+             (SELECT k.name_folded FROM contacts AS k WHERE k.org_id = $1 AND k.id = c.contact_id) AS name_folded \
+             FROM {source} WHERE {place}{condition} \
+             ORDER BY c.last_activity_at {direction}, c.id {direction} LIMIT $6",
+            place = self.condition(from),
+        )
+    }
+}
+
+fn direction(from: Option<Position>) -> &'static str {
+    if from.is_some_and(|from| from.is_back) { "ASC" } else { "DESC" }
+}
+
+/// A conversation of which the texts are to be looked at.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct Candidate {
+    /// Its id.
+    pub id: ConversationId,
+    /// Its place in lists.
+    pub last_activity_at: Timestamp,
+    /// Its title, folded.
+    pub title_folded: String,
+    /// The contact's name, folded.
+    pub name_folded: String,
+}
+
+/// A conversation with what is shown of it in lists.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct Listed {
+    /// The conversation.
+    #[sqlx(flatten)]
+    pub conversation: Conversation,
+    /// Who writes, also when they were deleted.
+    pub contact_name: String,
+    /// Where their picture is.
+    pub contact_avatar: Option<String>,
+    /// When they first came.
+    pub contact_created_at: Timestamp,
+    /// Name of the inbox.
+    pub inbox_name: String,
+    /// Its kind of channel.
+    pub channel_type: String,
+    /// Its assistant.
+    pub chatbot_id: Option<ChatbotId>,
+    /// How its visitors sign in, as a JSON object.
+    pub sign_auth: Option<String>,
+    /// Hours in which the assistant answers by itself, as a JSON list.
+    pub auto_reply_schedules: String,
+    /// The organisation's time zone.
+    pub time_zone: String,
+    /// The last message; the rest of these belong to it.
+    pub last_id: Option<MessageId>,
+    /// `incoming` or `outgoing`.
+    pub last_type: Option<String>,
+    /// Its text.
+    pub last_content: Option<String>,
+    /// Its structured content.
+    pub last_content_payload: Option<String>,
+    /// What retrieval was narrowed to.
+    pub last_query_metadata: Option<String>,
+    /// Id of what the reader thought of it.
+    pub last_feedback_id: Option<FeedbackId>,
+    /// `like` or `dislike`.
+    pub last_feedback_type: Option<String>,
+    /// What the reader would have liked better.
+    pub last_feedback_suggestion: Option<String>,
+    /// When the reader said so.
+    pub last_feedback_at: Option<Timestamp>,
+    /// When it was stored.
+    pub last_created_at: Option<Timestamp>,
+}
+
+/// What is shown of the conversations `c`. The last message is looked up for each by an index.
+macro_rules! listed {
+    ($from:expr) => {
+        format!(
+            "SELECT c.id, c.inbox_id, c.contact_id, c.title, c.title_folded, c.auto_reply_enabled, c.is_group_chat, \
+             c.enable_group_mention, c.unread_count, c.last_read_at, c.created_at, c.last_message_at, \
+             c.last_activity_at, k.name AS contact_name, k.avatar AS contact_avatar, \
+             k.created_at AS contact_created_at, i.name AS inbox_name, i.channel_type, i.chatbot_id, \
+             i.sign_auth, i.auto_reply_schedules, \
+             (SELECT o.time_zone FROM organisations AS o WHERE o.org_id = $1) AS time_zone, m.id AS last_id, m.type AS last_type, m.content AS last_content, \
+             m.content_payload AS last_content_payload, m.query_metadata AS last_query_metadata, \
+             m.feedback_id AS last_feedback_id, m.feedback_type AS last_feedback_type, \
+             m.feedback_suggestion AS last_feedback_suggestion, m.feedback_at AS last_feedback_at, \
+             m.created_at AS last_created_at \
+             FROM {} JOIN contacts AS k ON k.id = c.contact_id JOIN inboxes AS i ON i.id = c.inbox_id \
+             LEFT JOIN messages AS m ON m.id = (SELECT l.id FROM messages AS l WHERE l.conversation_id = c.id \
+             AND l.state <> 'generating' ORDER BY l.created_at DESC, l.id DESC LIMIT 1) \
+             WHERE k.org_id = $1 AND i.org_id = $1",
+            $from
+        )
+    };
+}
+
+/// A part of a list, nearest to its beginning first.
+pub async fn page(
+    tx: &mut Tx,
+    tenant: Tenant,
+    place: Place,
+    from: Option<Position>,
+    limit: i64,
+) -> Result<Vec<Listed>> {
+    let direction = direction(from);
+    let order = format!("ORDER BY c.last_activity_at {direction}, c.id {direction}");
+    // Chosen first, so that only what is shown is looked up.
+    let chosen = format!("(SELECT * FROM conversations AS c WHERE {} {order} LIMIT $6) AS c", place.condition(from));
+    let sql = format!("{} {order}", listed!(chosen));
+    let (at, id) = Position::or_beyond(from);
+    on_tx!(tx, db => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(tenant.organisation()).bind(place.inbox)
+        .bind(place.contact).bind(at).bind(id).bind(limit).fetch_all(db).await)
+    .map_err(fault)
+}
+
+/// The newest conversations of a list from a position on, whatever they say.
+pub async fn walk(
+    tx: &mut Tx,
+    tenant: Tenant,
+    place: Place,
+    from: Option<Position>,
+    limit: i64,
+) -> Result<Vec<Candidate>> {
+    let sql = place.candidates_sql("conversations AS c", "", from);
+    let (at, id) = Position::or_beyond(from);
+    on_tx!(tx, db => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(tenant.organisation()).bind(place.inbox)
+        .bind(place.contact).bind(at).bind(id).bind(limit).fetch_all(db).await)
+    .map_err(fault)
+}
+
+/// What is shown of one conversation.
+pub async fn one(tx: &mut Tx, tenant: Tenant, id: ConversationId) -> Result<Option<Listed>> {
+    Ok(some(tx, tenant, &[id]).await?.pop())
+}
+
+/// What is shown of some conversations, in no order; those that are not the organisation's are left
+/// out.
+pub async fn some(tx: &mut Tx, tenant: Tenant, ids: &[ConversationId]) -> Result<Vec<Listed>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let places: Vec<String> = (0..ids.len()).map(|place| format!("${}", place + 2)).collect();
+    let sql = format!("{} AND c.org_id = $1 AND c.id IN ({})", listed!("conversations AS c"), places.join(", "));
+    on_tx!(tx, db => {
+        let mut query = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(tenant.organisation());
+        for id in ids {
+            query = query.bind(*id);
+        }
+        query.fetch_all(db).await
+    })
+    .map_err(fault)
+}
+
+/// Conversations of an inbox with unread messages, counted up to
+/// [`MOST_UNREAD`](crate::inboxes::MOST_UNREAD).
+pub async fn unread(tx: &mut Tx, tenant: Tenant, inbox: InboxId) -> Result<i64> {
+    on_tx!(tx, db => sqlx::query_scalar(
+        "SELECT count(*) FROM (SELECT 1 FROM conversations WHERE org_id = $1 AND inbox_id = $2 AND unread_count > 0 \
+         LIMIT $3) AS u")
+        .bind(tenant.organisation()).bind(inbox).bind(i64::from(crate::inboxes::MOST_UNREAD)).fetch_one(db).await)
+    .map_err(fault)
+}

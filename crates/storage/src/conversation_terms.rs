@@ -1,0 +1,211 @@
+//! Which terms occur in which conversations: the index behind the keyword search of conversations.
+//!
+//! A term is a number that stands for a piece of a folded text and the organisation it belongs to.
+//! What was added is never taken away, and two pieces may share a number: a hit says that a
+//! conversation may match, and who asks looks at its texts. So the index holds no organisation of
+//! its own, and what it gives is read through tables that do.
+//!
+//! The two engines keep it in their own ways, with SQL of their own. SQLite has one document per
+//! conversation, to which each message adds (FTS5 without contents). PostgreSQL has one row per
+//! message: GIN does not grow a row cheaply.
+
+use parlance_domain::kind::{ContactId, ConversationId, MessageId};
+use parlance_domain::{Result, Tenant};
+use sqlx::Connection;
+
+use crate::conversation_lists::{Candidate, Place, Position};
+use crate::tx::{Engine, Tx, fault};
+
+/// Terms of a text: each once, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms(Vec<i32>);
+
+impl Terms {
+    /// Of a text without terms, or one that is not to be found.
+    pub const NONE: Self = Self(Vec::new());
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The terms, in order.
+    pub fn iter(&self) -> impl Iterator<Item = i32> {
+        self.0.iter().copied()
+    }
+
+    fn words(&self, separator: &str, quote: &str) -> String {
+        let words: Vec<String> =
+            self.0.iter().map(|term| format!("{quote}{:08x}{quote}", u32::from_ne_bytes(term.to_ne_bytes()))).collect();
+        words.join(separator)
+    }
+}
+
+impl FromIterator<i32> for Terms {
+    fn from_iter<I: IntoIterator<Item = i32>>(terms: I) -> Self {
+        let mut terms: Vec<i32> = terms.into_iter().collect();
+        terms.sort_unstable();
+        terms.dedup();
+        Self(terms)
+    }
+}
+
+/// Adds terms to the conversations that `$source` selects by the organisation (`$1`) and an id (`$2`).
+macro_rules! add {
+    ($tx:expr, $tenant:expr, $id:expr, $terms:expr, $source:literal) => {{
+        if $terms.is_empty() {
+            return Ok(());
+        }
+        match &mut $tx.engine {
+            Engine::Sqlite(connection) => sqlx::query(concat!(
+                "INSERT INTO conversation_terms (rowid, terms) SELECT c.number, $3 FROM ", $source))
+                .bind($tenant.organisation()).bind($id).bind($terms.words(" ", ""))
+                .execute(&mut **connection).await.map(drop),
+            Engine::PostgresRead(connection) => {
+                add!(@postgres connection, $tenant, $id, $terms, $source)
+            }
+            Engine::PostgresWrite(connection) => {
+                add!(@postgres connection, $tenant, $id, $terms, $source)
+            }
+        }
+        .map_err(fault)
+    }};
+    (@postgres $connection:expr, $tenant:expr, $id:expr, $terms:expr, $source:literal) => {
+        sqlx::query(concat!("INSERT INTO conversation_terms (number, terms) SELECT c.number, $3 FROM ", $source))
+            .bind($tenant.organisation()).bind($id).bind(&$terms.0)
+            .execute(&mut **$connection).await.map(drop)
+    };
+}
+
+/// Adds the terms of a text to a conversation. Does nothing unless it is the organisation's.
+pub async fn add(tx: &mut Tx, tenant: Tenant, conversation: ConversationId, terms: &Terms) -> Result<()> {
+    add!(tx, tenant, conversation, terms, "conversations AS c WHERE c.org_id = $1 AND c.id = $2")
+}
+
+/// Adds the terms of a message's text to its conversation.
+pub async fn add_of_message(tx: &mut Tx, tenant: Tenant, message: MessageId, terms: &Terms) -> Result<()> {
+    add!(
+        tx,
+        tenant,
+        message,
+        terms,
+        "messages AS m JOIN conversations AS c ON c.id = m.conversation_id \
+         WHERE m.org_id = $1 AND c.org_id = $1 AND m.id = $2"
+    )
+}
+
+/// Adds the terms of a contact's new name to all of their conversations.
+pub async fn add_of_contact(tx: &mut Tx, tenant: Tenant, contact: ContactId, terms: &Terms) -> Result<()> {
+    add!(tx, tenant, contact, terms, "conversations AS c WHERE c.org_id = $1 AND c.contact_id = $2")
+}
+
+/// A search for conversations: in each, every part has to occur.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// Terms of each part; a part's terms are all of one text.
+    pub parts: &'a [Terms],
+    /// Where to look.
+    pub place: Place,
+    /// Where to go on.
+    pub from: Option<Position>,
+    /// Conversations at most.
+    pub limit: i64,
+}
+
+/// Hits beyond which the list of conversations is gone through instead of the hits.
+const MANY: i64 = 4000;
+
+/// Conversations that may match, in the order of the list from `from` on.
+pub async fn candidates(tx: &mut Tx, tenant: Tenant, wanted: &Wanted<'_>) -> Result<Vec<Candidate>> {
+    if wanted.parts.is_empty() || wanted.parts.iter().any(Terms::is_empty) {
+        return Ok(Vec::new());
+    }
+    match &mut tx.engine {
+        Engine::Sqlite(connection) => on_sqlite(connection, tenant, wanted).await,
+        Engine::PostgresRead(connection) => on_postgres(connection, tenant, wanted).await,
+        Engine::PostgresWrite(connection) => on_postgres(connection, tenant, wanted).await,
+    }
+    .map_err(fault)
+}
+
+/// What a search binds from `$2` on, besides its terms.
+macro_rules! bind {
+    ($query:expr, $wanted:expr) => {{
+        let (at, id) = Position::or_beyond($wanted.from);
+        let query = $query.bind($wanted.place.inbox);
+        query.bind($wanted.place.contact).bind(at).bind(id).bind($wanted.limit)
+    }};
+}
+
+async fn on_sqlite(
+    connection: &mut sqlx::SqliteConnection,
+    tenant: Tenant,
+    wanted: &Wanted<'_>,
+) -> Result<Vec<Candidate>, sqlx::Error> {
+    let parts: Vec<String> = wanted.parts.iter().map(|terms| terms.words(" AND ", "\"")).collect();
+    let expression = parts.join(" AND ");
+    let hits: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM (SELECT 1 FROM conversation_terms WHERE conversation_terms MATCH $1 LIMIT $2)",
+    )
+    .bind(&expression)
+    .bind(MANY)
+    .fetch_one(&mut *connection)
+    .await?;
+    if hits == 0 {
+        return Ok(Vec::new());
+    }
+    let found = "SELECT rowid AS number FROM conversation_terms WHERE conversation_terms MATCH $7";
+    // The words CROSS JOIN and the sign keep SQLite from choosing the other way.
+    let source = if hits < MANY {
+        format!("({found}) AS h CROSS JOIN conversations AS c ON c.number = h.number")
+    } else {
+        "conversations AS c".to_owned()
+    };
+    let condition = if hits < MANY { String::new() } else { format!(" AND +c.number IN ({found})") };
+    let sql = wanted.place.candidates_sql(&source, &condition, wanted.from);
+    let query = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(tenant.organisation());
+    bind!(query, wanted).bind(&expression).fetch_all(connection).await
+}
+
+async fn on_postgres(
+    connection: &mut sqlx::PgConnection,
+    tenant: Tenant,
+    wanted: &Wanted<'_>,
+) -> Result<Vec<Candidate>, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    // Rows of this table are long and its statistics may be old: it is never to be read as a whole.
+    sqlx::query("SET LOCAL enable_seqscan = off").execute(&mut *transaction).await?;
+    let mut fewest = MANY;
+    for terms in wanted.parts {
+        let hits: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM (SELECT 1 FROM conversation_terms WHERE terms @> $1 LIMIT $2) AS h",
+        )
+        .bind(&terms.0)
+        .bind(fewest)
+        .fetch_one(&mut *transaction)
+        .await?;
+        if hits == 0 {
+            return Ok(Vec::new());
+        }
+        fewest = fewest.min(hits);
+    }
+    // Many hits are kept in a table that the list is compared with, so that the first page ends it;
+    // `IS TRUE` is what keeps PostgreSQL from joining all of them instead.
+    let comparison = if fewest < MANY { ")" } else { ") IS TRUE" };
+    let condition: String = (0..wanted.parts.len())
+        .map(|part| {
+            let parameter = part + 7;
+            format!(" AND (c.number IN (SELECT number FROM conversation_terms WHERE terms @> ${parameter}){comparison}")
+        })
+        .collect();
+    let source = "conversations AS c";
+    let sql = wanted.place.candidates_sql(source, &condition, wanted.from);
+    let query = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(tenant.organisation());
+    let mut query = bind!(query, wanted);
+    for terms in wanted.parts {
+        query = query.bind(&terms.0);
+    }
+    let rows = query.fetch_all(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(rows)
+}
