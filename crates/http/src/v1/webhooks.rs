@@ -26,18 +26,18 @@ pub(crate) struct SecretOut {
 /// Make a new secret for a chatbot's webhooks. It is shown this once; the one before it signs as
 /// well for 24 hours.
 #[utoipa::path(post, path = "/api/v1/chatbots/{id}/webhook-secret/", tag = "webhooks", params(("id" = String, Path)),
-    responses((status = 201, body = SecretOut), ApiErrors))]
+    responses((status = 200, body = SecretOut), ApiErrors))]
 pub(crate) async fn rotate_secret(
     auth: Authorized<grants::WriteChatbots>,
     State(app): State<App>,
     PathId(id): PathId<kind::Chatbot>,
-) -> ApiResult<(StatusCode, Json<SecretOut>)> {
+) -> ApiResult<Json<SecretOut>> {
     let made = webhooks::rotate_secret(&app, auth.tenant(), id).await?;
     let out = SecretOut {
         secret: made.secret.to_string(),
         previous_secret_valid_until: made.previous_valid_until.map(|until| until.to_string()),
     };
-    Ok((StatusCode::CREATED, Json(out)))
+    Ok(Json(out))
 }
 
 /// An attempt to deliver a reply.
