@@ -18,8 +18,8 @@ use crate::health::Readiness;
 use crate::reference::ApiKeyScheme;
 use crate::request_log::{Meters, log_request};
 use crate::v1::{
-    attachments, chatbots, completions, conversations, files, knowledge_bases, media, messages, models, parsers,
-    providers, sent_messages, text_nodes, tools, uploads, webhooks,
+    attachments, chatbots, completions, conversations, faqs, files, knowledge_bases, labels, media, messages, models,
+    parsers, providers, sent_messages, text_nodes, tools, uploads, webhooks,
 };
 use crate::{health, reference};
 
@@ -74,8 +74,15 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(knowledge_bases::search_by_get, knowledge_bases::search_by_post))
         .routes(routes!(files::list, files::create))
         .routes(routes!(files::get, files::replace, files::update, files::delete))
+        .routes(routes!(files::update_metadata, files::post_metadata))
         .routes(routes!(files::batch_delete))
         .routes(routes!(files::batch_reparse))
+        .routes(routes!(labels::list, labels::create))
+        .routes(routes!(labels::get, labels::replace, labels::update, labels::delete))
+        .routes(routes!(faqs::list, faqs::create))
+        .routes(routes!(faqs::get, faqs::replace, faqs::update, faqs::delete))
+        .routes(routes!(faqs::update_metadata, faqs::post_metadata))
+        .routes(routes!(faqs::batch_delete))
         .routes(routes!(text_nodes::list))
         .routes(routes!(parsers::list))
         .routes(routes!(parsers::supported_file_types))

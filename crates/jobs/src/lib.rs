@@ -5,6 +5,7 @@
 //! that takes the app, the tenant and the job, and one line in [`runner`]'s table.
 
 mod deletion;
+mod faq_vectors;
 mod ingest;
 mod reply;
 mod runner;

@@ -22,7 +22,13 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// The table of jobs. Those of a kind that is not in it, from a newer version, stay for that one.
-const KINDS: &[Kind] = &[crate::ingest::KIND, crate::deletion::KIND, crate::reply::KIND, crate::webhook_delivery::KIND];
+const KINDS: &[Kind] = &[
+    crate::ingest::KIND,
+    crate::deletion::KIND,
+    crate::faq_vectors::KIND,
+    crate::reply::KIND,
+    crate::webhook_delivery::KIND,
+];
 
 /// What the runner does with the jobs of one kind.
 pub(crate) struct Kind {

@@ -27,6 +27,7 @@ use crate::conversation_turn::{self, Question};
 use crate::deletion::{Deletion, Step};
 use crate::files::NewFile;
 use crate::models::Catalogue;
+use crate::place::Place;
 use crate::settings::Settings;
 use crate::streams::Retention;
 use crate::uploads::UploadRequest;
@@ -118,8 +119,9 @@ impl World {
     }
 
     async fn create_file(&self, form: &uploads::UploadForm) -> parlance_domain::Result<Vec<File>> {
-        let new = NewFile { file: form.key.clone(), filename: None, raw_metadata: None };
-        crate::files::create(&self.app, self.tenant, self.base, vec![new]).await
+        let new = NewFile { file: form.key.clone(), filename: None, raw_metadata: None, labels: Vec::new() };
+        let made = crate::files::create(&self.app, self.tenant, self.base, vec![new]).await?;
+        Ok(made.into_iter().map(|file| file.item).collect())
     }
 
     /// A file with one passage that waits to be indexed with this vector.
@@ -142,7 +144,8 @@ impl World {
             organisation: self.tenant.organisation(),
             kind: PUT.into(),
             knowledge_base_id: self.base,
-            file_id: file.id,
+            file_id: Some(file.id),
+            faq_id: None,
             generation: 1,
             embedding_model_id: Some(model),
             attempts: 0,
@@ -205,7 +208,7 @@ async fn a_rebuild_takes_the_model_that_made_the_vectors() {
     let mut tx = world.app.db.read(Scope::System).await.unwrap();
     let pending = index_changes::pending(&mut tx, 10).await.unwrap();
     assert_eq!(pending.len(), 1, "the second rebuild takes the place of the first");
-    assert_eq!((pending[0].file_id, pending[0].embedding_model_id), (file.id, Some(model)));
+    assert_eq!((pending[0].file_id, pending[0].embedding_model_id), (Some(file.id), Some(model)));
     let known = [Some(0), Some(1), None, Some(7)].map(|watermark| (watermark, watermark != Some(7)));
     for (watermark, fits) in known {
         let rebuild = indexer::needs_rebuild(&world.app.db, [Some(0), watermark]).await.unwrap();
@@ -394,7 +397,7 @@ async fn a_large_file_is_deleted_in_slices_and_a_crash_loses_none() {
     let (app, tenant) = (&world.app, world.tenant);
     let (file, ids) = world.published(20_000).await;
     let (kept, kept_ids) = world.published(3).await;
-    crate::files::delete(app, tenant, world.base, vec![file.id]).await.unwrap();
+    crate::files::delete(app, tenant, Place::Base(world.base), vec![file.id]).await.unwrap();
     assert_eq!(world.stored(&[&file]).await, 20_000, "the request removes nothing itself");
     {
         let mut tx = app.db.read(tenant).await.unwrap();
@@ -404,12 +407,12 @@ async fn a_large_file_is_deleted_in_slices_and_a_crash_loses_none() {
         let pending = index_changes::pending(&mut tx, 10).await.unwrap();
         assert_eq!(
             pending.iter().map(|change| (change.kind.as_str(), change.file_id)).collect::<Vec<_>>(),
-            [("remove", file.id)]
+            [("remove", Some(file.id))]
         );
     }
-    let again = crate::files::delete(app, tenant, world.base, vec![file.id]).await;
+    let again = crate::files::delete(app, tenant, Place::Base(world.base), vec![file.id]).await;
     assert!(matches!(again, Err(Error::NotFound(_))), "{again:?}");
-    let shown = crate::files::get(app, tenant, world.base, file.id).await;
+    let shown = crate::files::get(app, tenant, Place::Base(world.base), file.id).await;
     assert!(matches!(shown, Err(Error::NotFound(_))), "{shown:?}");
 
     let removed = world.delete_with_crashes(&[&file]).await;
@@ -429,7 +432,7 @@ async fn a_base_is_deleted_in_slices_with_all_its_files() {
     let (small, ids) = world.published(700).await;
     let (other, _) = world.published(2).await;
     // One of them is being deleted already when its base is.
-    crate::files::delete(app, tenant, world.base, vec![small.id]).await.unwrap();
+    crate::files::delete(app, tenant, Place::Base(world.base), vec![small.id]).await.unwrap();
     crate::knowledge_bases::delete(app, tenant, world.base).await.unwrap();
     let gone = crate::knowledge_bases::get(app, tenant, world.base).await;
     assert!(matches!(gone, Err(Error::NotFound(_))), "{gone:?}");
@@ -446,7 +449,7 @@ async fn a_base_is_deleted_in_slices_with_all_its_files() {
     assert!(files::oldest_of_base(&mut tx, tenant, world.base, 9).await.unwrap().is_empty());
     let mut told: Vec<_> = index_changes::pending(&mut tx, 10).await.unwrap().iter().map(|c| c.file_id).collect();
     told.sort_unstable();
-    let mut expected = files_of_base.map(|file| file.id);
+    let mut expected = files_of_base.map(|file| Some(file.id));
     expected.sort_unstable();
     assert_eq!(told, expected, "the indexes are told of each file once");
     drop(tx);

@@ -261,10 +261,15 @@ async fn set_knowledge_bases(tx: &mut Tx, tenant: Tenant, id: ChatbotId, bases: 
 
 /// Checks a name.
 pub(crate) fn check_name(errors: &mut FieldErrors, name: &str) {
+    check_name_at(errors, "name", name);
+}
+
+/// Checks the name in the field `path`.
+pub(crate) fn check_name_at(errors: &mut FieldErrors, path: &str, name: &str) {
     if name.trim().is_empty() {
-        errors.add("name", "This field may not be blank.");
+        errors.add(path, "This field may not be blank.");
     } else if name.trim().chars().count() > MAX_NAME {
-        errors.add("name", format!("Ensure this field has no more than {MAX_NAME} characters."));
+        errors.add(path, format!("Ensure this field has no more than {MAX_NAME} characters."));
     }
 }
 

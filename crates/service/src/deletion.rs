@@ -14,7 +14,7 @@ use parlance_storage::{Tx, files, knowledge_bases, passages, uploads};
 use serde::{Deserialize, Serialize};
 
 use crate::ingest::{DELETED_AT_ONCE, write_held};
-use crate::{App, ingest};
+use crate::{App, faq_vectors, faqs, ingest};
 
 /// Name of the job.
 pub const KIND: &str = "delete";
@@ -170,10 +170,15 @@ async fn remove_from_base(tx: &mut Tx, app: &App, tenant: Tenant, base: Knowledg
             return Ok(false);
         }
     }
-    if is_last {
-        knowledge_bases::delete(tx, tenant, base).await?;
+    if !is_last {
+        return Ok(false);
     }
-    Ok(is_last)
+    jobs::remove(tx, tenant, &faq_vectors::unique_key(base)).await?;
+    if faqs::delete_some(tx, app, tenant, base).await? > 0 {
+        return Ok(false);
+    }
+    knowledge_bases::delete(tx, tenant, base).await?;
+    Ok(true)
 }
 
 /// Gives a job up whose arguments cannot be read.

@@ -6,14 +6,18 @@ use parlance_ingestion::Format;
 use parlance_retrieval::fold;
 use parlance_storage::files::{self, File, Filter};
 use parlance_storage::uploads::Upload;
-use parlance_storage::{Listing, Page, Tx, jobs, knowledge_bases, passages, uploads};
+use parlance_storage::{Listing, Page, Tx, jobs, knowledge_bases, labels as label_rows, passages, uploads};
 use uuid::Uuid;
 
 use crate::ingest::{self, Ingest};
+use crate::labels::{self, LabelRef, Labelled};
+use crate::place::Place;
 use crate::{App, deletion};
 
 /// Files of one request at most.
 const MAX_FILES: usize = 1000;
+/// Bytes of free-form metadata.
+const MAX_METADATA: usize = 64 << 10;
 
 /// The one parser there is; clients may name others, which mean the same.
 pub const PARSER: ParserId = Id::from_uuid(Uuid::from_u128(0x0198_0000_0000_7000_8000_7061_726c_0001));
@@ -27,10 +31,36 @@ pub struct NewFile {
     pub filename: Option<String>,
     /// Free-form metadata, verbatim JSON.
     pub raw_metadata: Option<String>,
+    /// The labels it carries.
+    pub labels: Vec<LabelRef>,
+}
+
+/// What is asked of a file; `None` leaves a value as it is.
+#[derive(Clone, Debug, Default)]
+pub struct FileChange {
+    /// Its name.
+    pub filename: Option<String>,
+    /// Free-form metadata, verbatim JSON. `Some(None)` clears it.
+    pub raw_metadata: Option<Option<String>>,
+    /// The labels it carries.
+    pub labels: Option<Vec<LabelRef>>,
+}
+
+/// Checks the length of free-form metadata.
+pub(crate) fn check_metadata(path: &str, raw_metadata: Option<&str>) -> Result<()> {
+    if raw_metadata.is_some_and(|text| text.len() > MAX_METADATA) {
+        return Err(Error::field(path, format!("Ensure this field has no more than {MAX_METADATA} bytes.")));
+    }
+    Ok(())
 }
 
 /// Adds files of finished uploads to a base and queues their ingestion. All or none.
-pub async fn create(app: &App, tenant: Tenant, base: KnowledgeBaseId, new: Vec<NewFile>) -> Result<Vec<File>> {
+pub async fn create(
+    app: &App,
+    tenant: Tenant,
+    base: KnowledgeBaseId,
+    new: Vec<NewFile>,
+) -> Result<Vec<Labelled<File>>> {
     if new.is_empty() || new.len() > MAX_FILES {
         return Err(Error::field("files", format!("Give 1 to {MAX_FILES} files.")));
     }
@@ -40,6 +70,7 @@ pub async fn create(app: &App, tenant: Tenant, base: KnowledgeBaseId, new: Vec<N
         knowledge_bases::get(&mut tx, tenant, base).await?.ok_or(Error::NotFound("knowledge base"))?;
         let mut errors = FieldErrors::default();
         for (position, file) in new.into_iter().enumerate() {
+            check_metadata(&format!("files.{position}.rawUserDefineMetadata"), file.raw_metadata.as_deref())?;
             match crate::uploads::resolve(app, &mut tx, tenant, &file.file).await? {
                 Some(upload) => resolved.push((upload, file)),
                 None => errors.add(format!("files.{position}.file"), crate::uploads::UNKNOWN),
@@ -48,11 +79,11 @@ pub async fn create(app: &App, tenant: Tenant, base: KnowledgeBaseId, new: Vec<N
         errors.finish()?;
     }
     let now = app.now();
-    let rows: Vec<File> = resolved
+    let rows: Vec<(File, Vec<LabelRef>)> = resolved
         .into_iter()
         .map(|(upload, new)| {
             let filename = new.filename.as_deref().and_then(crate::uploads::clean_filename).unwrap_or(upload.filename);
-            File {
+            let file = File {
                 id: app.new_id(),
                 organisation: tenant.organisation(),
                 knowledge_base_id: base,
@@ -75,96 +106,127 @@ pub async fn create(app: &App, tenant: Tenant, base: KnowledgeBaseId, new: Vec<N
                 raw_metadata: new.raw_metadata,
                 created_at: now,
                 updated_at: now,
-            }
+            };
+            (file, new.labels)
         })
         .collect();
-    let stored = rows.clone();
     let writer = app.clone();
-    app.db
+    let made = app
+        .db
         .write(tenant, move |tx| {
             Box::pin(async move {
-                for (position, file) in stored.iter().enumerate() {
+                let mut made = Vec::with_capacity(rows.len());
+                for (position, (file, named)) in rows.into_iter().enumerate() {
                     // Since it was looked up, the sweeper may have removed it.
                     if !uploads::mark_used(tx, tenant, &file.blob_key, now).await? {
                         return Err(crate::uploads::unknown(format!("files.{position}.file")));
                     }
-                    files::insert(tx, tenant, file).await?;
+                    files::insert(tx, tenant, &file).await?;
+                    if !named.is_empty() {
+                        let path = format!("files.{position}.labels");
+                        let ids = labels::resolve(tx, &writer, tenant, base, (&named, &path)).await?;
+                        label_rows::set_of_file(tx, tenant, file.id, &ids).await?;
+                    }
                     let work = Ingest { knowledge_base: base, file: file.id, generation: 1 };
                     ingest::enqueue(tx, &writer, tenant, work).await?;
+                    made.push(file);
                 }
-                Ok(())
+                labels::of_files(tx, tenant, made).await
             })
         })
         .await?;
+    // Labels may have been made.
+    app.plans.forget(tenant);
     app.job_bell.notify_one();
-    Ok(rows)
+    Ok(made)
 }
 
-/// Whether there is such a knowledge base, for requests that name its files in their body.
-pub async fn check_base(app: &App, tenant: Tenant, base: KnowledgeBaseId) -> Result<()> {
+/// The file, if it is of that place.
+async fn find(tx: &mut Tx, tenant: Tenant, place: Place, id: FileId) -> Result<File> {
+    if let Place::Base(base) = place {
+        return files::get(tx, tenant, base, id).await?.ok_or(Error::NotFound("file"));
+    }
+    let bases = place.bases(tx, tenant).await?;
+    let file = files::find(tx, tenant, id).await?;
+    file.filter(|file| bases.contains(&file.knowledge_base_id)).ok_or(Error::NotFound("file"))
+}
+
+async fn shown(tx: &mut Tx, tenant: Tenant, file: File) -> Result<Labelled<File>> {
+    let mut shown = labels::of_files(tx, tenant, vec![file]).await?;
+    shown.pop().ok_or_else(|| Error::bug("a file that was just read"))
+}
+
+/// One file.
+pub async fn get(app: &App, tenant: Tenant, place: Place, id: FileId) -> Result<Labelled<File>> {
     let mut tx = app.db.read(tenant).await?;
-    knowledge_bases::get(&mut tx, tenant, base).await?.ok_or(Error::NotFound("knowledge base")).map(drop)
+    let file = find(&mut tx, tenant, place, id).await?;
+    shown(&mut tx, tenant, file).await
 }
 
-/// One file of a base.
-pub async fn get(app: &App, tenant: Tenant, base: KnowledgeBaseId, id: FileId) -> Result<File> {
-    let mut tx = app.db.read(tenant).await?;
-    files::get(&mut tx, tenant, base, id).await?.ok_or(Error::NotFound("file"))
-}
-
-/// A page of a base's files.
+/// A page of files.
 pub async fn list(
     app: &App,
     tenant: Tenant,
-    base: KnowledgeBaseId,
+    place: Place,
     filter: &Filter,
     page: Page,
-) -> Result<Listing<File>> {
+) -> Result<Listing<Labelled<File>>> {
     let mut tx = app.db.read(tenant).await?;
-    knowledge_bases::get(&mut tx, tenant, base).await?.ok_or(Error::NotFound("knowledge base"))?;
-    files::list(&mut tx, tenant, base, filter, page).await
+    let bases = place.bases(&mut tx, tenant).await?;
+    let listing = files::list(&mut tx, tenant, &bases, filter, page).await?;
+    Ok(Listing { rows: labels::of_files(&mut tx, tenant, listing.rows).await?, total: listing.total })
 }
 
-/// Renames a file or changes its metadata; `None` leaves a value, `Some(None)` clears it.
-pub async fn update(
-    app: &App,
-    tenant: Tenant,
-    (base, id): (KnowledgeBaseId, FileId),
-    filename: Option<String>,
-    raw_metadata: Option<Option<String>>,
-) -> Result<File> {
-    let mut file = get(app, tenant, base, id).await?;
-    if let Some(filename) = filename {
-        file.filename = crate::uploads::clean_filename(&filename)
-            .ok_or_else(|| Error::field("filename", "This field may not be blank."))?;
-        file.filename_folded = fold(&file.filename);
-    }
-    if let Some(raw_metadata) = raw_metadata {
-        file.raw_metadata = raw_metadata;
-    }
-    file.updated_at = app.now();
-    let row = file.clone();
-    app.db
+/// Renames a file, or changes its metadata or labels.
+pub async fn update(app: &App, tenant: Tenant, place: Place, id: FileId, change: FileChange) -> Result<Labelled<File>> {
+    let filename = match &change.filename {
+        Some(filename) => Some(
+            crate::uploads::clean_filename(filename)
+                .ok_or_else(|| Error::field("filename", "This field may not be blank."))?,
+        ),
+        None => None,
+    };
+    check_metadata("rawUserDefineMetadata", change.raw_metadata.as_ref().and_then(Option::as_deref))?;
+    let (writer, now) = (app.clone(), app.now());
+    let changed = app
+        .db
         .write(tenant, move |tx| {
             Box::pin(async move {
-                let names = (row.filename.as_str(), row.filename_folded.as_str());
-                files::describe(tx, tenant, row.id, names, row.raw_metadata.as_deref(), row.updated_at).await
+                let mut file = find(tx, tenant, place, id).await?;
+                if let Some(filename) = filename {
+                    file.filename_folded = fold(&filename);
+                    file.filename = filename;
+                }
+                if let Some(raw_metadata) = change.raw_metadata {
+                    file.raw_metadata = raw_metadata;
+                }
+                file.updated_at = now;
+                let names = (file.filename.as_str(), file.filename_folded.as_str());
+                files::describe(tx, tenant, id, names, file.raw_metadata.as_deref(), now).await?;
+                if let Some(named) = change.labels {
+                    let base = file.knowledge_base_id;
+                    let ids = labels::resolve(tx, &writer, tenant, base, (&named, "labels")).await?;
+                    label_rows::set_of_file(tx, tenant, id, &ids).await?;
+                }
+                shown(tx, tenant, file).await
             })
         })
         .await?;
-    Ok(file)
+    // Labels may have been made.
+    app.plans.forget(tenant);
+    Ok(changed)
 }
 
-/// Removes files of a base: hidden at once, and a job removes what they hold. Unknown ids are 404 for one
-/// and 400 for a list, before anything is removed.
-pub async fn delete(app: &App, tenant: Tenant, base: KnowledgeBaseId, ids: Vec<FileId>) -> Result<()> {
+/// Removes files, all or none: hidden at once, and a job removes what they hold. An unknown one is not
+/// found.
+pub async fn delete(app: &App, tenant: Tenant, place: Place, ids: Vec<FileId>) -> Result<()> {
     let writer = app.clone();
     app.db
         .write(tenant, move |tx| {
             Box::pin(async move {
                 for id in ids {
-                    files::get(tx, tenant, base, id).await?.ok_or(Error::NotFound("file"))?;
-                    deletion::begin_file(tx, &writer, tenant, base, id).await?;
+                    let file = find(tx, tenant, place, id).await?;
+                    deletion::begin_file(tx, &writer, tenant, file.knowledge_base_id, id).await?;
                 }
                 Ok(())
             })
@@ -176,7 +238,12 @@ pub async fn delete(app: &App, tenant: Tenant, base: KnowledgeBaseId, ids: Vec<F
 }
 
 /// Parses files again. What is searchable stays so until the new passages are ready.
-pub async fn reparse(app: &App, tenant: Tenant, base: KnowledgeBaseId, ids: Vec<FileId>) -> Result<Vec<File>> {
+pub async fn reparse(
+    app: &App,
+    tenant: Tenant,
+    base: KnowledgeBaseId,
+    ids: Vec<FileId>,
+) -> Result<Vec<Labelled<File>>> {
     let writer = app.clone();
     let files = app
         .db
@@ -190,7 +257,7 @@ pub async fn reparse(app: &App, tenant: Tenant, base: KnowledgeBaseId, ids: Vec<
                     begin(tx, &writer, tenant, base, id).await?;
                     reparsed.push(files::get(tx, tenant, base, id).await?.ok_or_else(unknown)?);
                 }
-                Ok(reparsed)
+                labels::of_files(tx, tenant, reparsed).await
             })
         })
         .await?;

@@ -5,17 +5,20 @@
 //! generations and forgets the changes. A crash in between repeats the batch, which changes nothing.
 //! An index whose watermark does not fit the database's is emptied and filled again.
 
+mod collect;
+mod rebuild;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlance_domain::kind::{KnowledgeBaseId, ModelId, PassageId};
+use parlance_domain::kind::{FileId, KnowledgeBaseId, ModelId, PassageId};
 use parlance_domain::{Error, Result, Tenant};
-use parlance_retrieval::{
-    Change, IndexedPassage, IndexedVector, Scope as SearchScope, Source, VectorChange, VectorIndex,
-};
+use parlance_retrieval::{Scope as SearchScope, VectorIndex};
 use parlance_storage::index_changes::{self, IndexChange, PUT, REMOVE, TIDY};
-use parlance_storage::{Scope, files, passages};
+use parlance_storage::{Scope, Tx, faqs, files, passages};
 
+use self::collect::{Batch, collect};
+pub use self::rebuild::{needs_rebuild, rebuild};
 use crate::App;
 use crate::ingest::DELETED_AT_ONCE;
 
@@ -23,15 +26,10 @@ use crate::ingest::DELETED_AT_ONCE;
 const WATERMARK: &str = "search";
 /// Changes carried over with one commit at most.
 const BATCH: i64 = 64;
-/// Passages carried over with one commit at most; the rest of a larger file follows in further ones.
-const BATCH_PASSAGES: usize = 20_000;
-/// Bytes of texts and vectors carried over with one commit at most.
-const BATCH_BYTES: usize = 32 << 20;
-/// Passages read from the database at once.
-const READ: i64 = 500;
 /// How long to wait after a failure.
 const PAUSE: Duration = Duration::from_secs(2);
-/// An addition that failed this often alone takes its file down with a reason, so that others go on.
+/// An addition that failed this often alone is given up, so that others go on; a file then fails with
+/// a reason.
 const MAX_ATTEMPTS: i64 = 10;
 /// The indexes free their memory after this time without work.
 const REST_AFTER: Duration = Duration::from_secs(5);
@@ -59,56 +57,6 @@ pub(crate) fn similar(
     hits.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
     hits.truncate(limit);
     Ok(hits)
-}
-
-/// Compares the watermarks that the indexes were opened with to the database's. When they do not
-/// fit, the caller empties the indexes; this queues every searchable file to be indexed again.
-pub async fn needs_rebuild(app_db: &parlance_storage::Db, watermarks: [Option<u64>; 2]) -> Result<bool> {
-    let mut tx = app_db.read(Scope::System).await?;
-    let known = index_changes::watermark(&mut tx, WATERMARK).await?;
-    // Before the first batch an index is empty, whether it was just made or not, and all there is to
-    // index is queued.
-    let known = known.unwrap_or_default();
-    // The text index is committed first, then the vectors, then the database.
-    Ok(!watermarks.map(Option::unwrap_or_default).iter().all(|watermark| [known, known + 1].contains(watermark)))
-}
-
-/// Queues every searchable file to be indexed again.
-pub async fn rebuild(app: &App) -> Result<usize> {
-    let searchable = {
-        let mut tx = app.db.read(Scope::System).await?;
-        files::searchable(&mut tx).await?
-    };
-    let count = searchable.len();
-    let now = app.now();
-    let changes: Vec<_> = searchable
-        .into_iter()
-        .map(|file| IndexChange {
-            id: app.new_id(),
-            organisation: file.organisation,
-            kind: PUT.to_owned(),
-            knowledge_base_id: file.knowledge_base_id,
-            file_id: file.id,
-            generation: file.generation,
-            embedding_model_id: file.embedding_model_id,
-            attempts: 0,
-            created_at: now,
-        })
-        .collect();
-    app.db
-        .write(Scope::System, move |tx| {
-            Box::pin(async move {
-                index_changes::set_watermark(tx, WATERMARK, 0).await?;
-                index_changes::delete_repeated(tx).await?;
-                for change in &changes {
-                    index_changes::insert(tx, Tenant::authenticated(change.organisation), change).await?;
-                }
-                Ok(())
-            })
-        })
-        .await?;
-    app.index_bell.notify_one();
-    Ok(count)
 }
 
 /// Runs until the server stops.
@@ -259,83 +207,6 @@ async fn blame(app: &App, tried: Vec<IndexChange>, fault: Fault, watermark: u64)
     Ok(Fault::Index(error).into())
 }
 
-#[derive(Debug, Default)]
-struct Batch {
-    text: Vec<Change>,
-    vectors: Vec<VectorChange>,
-    /// Bytes of their texts and vectors.
-    bytes: usize,
-}
-
-impl Batch {
-    fn is_full(&self) -> bool {
-        self.text.len() >= BATCH_PASSAGES || self.bytes >= BATCH_BYTES
-    }
-}
-
-async fn collect(app: &App, change: &IndexChange, batch: &mut Batch, number: u64) -> Result<(), Fault> {
-    let source = Source::File(change.file_id);
-    let generation = u64::try_from(change.generation).unwrap_or_default();
-    match change.kind.as_str() {
-        REMOVE => {
-            batch.text.push(Change::RemoveSource(source));
-            batch.vectors.push(VectorChange::RemoveSource(source));
-        }
-        TIDY => {
-            batch.text.push(Change::RemoveOtherGenerations { source, keep: generation });
-            batch.vectors.push(VectorChange::RemoveOtherGenerations { source, keep: generation });
-        }
-        _ => {
-            let tenant = Tenant::authenticated(change.organisation);
-            let model = change.embedding_model_id;
-            let mut from = 0;
-            loop {
-                let rows = {
-                    let mut tx = app.db.read(tenant).await?;
-                    passages::of_generation(&mut tx, tenant, (change.file_id, change.generation), from, READ).await?
-                };
-                let Some(last) = rows.last() else { break };
-                from = last.ordinal + 1;
-                for row in rows {
-                    batch.bytes += row.text.len()
-                        + row.heading.as_ref().map_or(0, String::len)
-                        + row.vector.as_ref().map_or(0, Vec::len);
-                    if let (Some(vector), Some(model)) = (&row.vector, model) {
-                        batch.vectors.push(VectorChange::Put(IndexedVector {
-                            organisation: change.organisation,
-                            base: change.knowledge_base_id,
-                            embeddings: embeddings_of(model),
-                            source,
-                            generation,
-                            passage: row.id,
-                            vector: numbers(vector),
-                        }));
-                    }
-                    batch.text.push(Change::Put(IndexedPassage {
-                        organisation: change.organisation,
-                        base: change.knowledge_base_id,
-                        source,
-                        generation,
-                        passage: row.id,
-                        text: row.text,
-                        heading: row.heading,
-                    }));
-                }
-                if batch.is_full() {
-                    // Commits under the number of the last complete batch: a crash in here shows as
-                    // a batch that was never finished, and it is carried over again from its start.
-                    apply(app, std::mem::take(batch), number - 1).await?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn numbers(bytes: &[u8]) -> Vec<f32> {
-    bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
-}
-
 async fn apply(app: &App, batch: Batch, number: u64) -> Result<(), Fault> {
     let (text, vectors) = (Arc::clone(&app.text_index), Arc::clone(&app.vector_index));
     tokio::task::spawn_blocking(move || {
@@ -360,7 +231,8 @@ async fn publish(app: &App, changes: Vec<IndexChange>, number: u64) -> Result<()
                     let tenant = Tenant::authenticated(change.organisation);
                     let made = (change.generation, change.embedding_model_id);
                     if change.kind == PUT
-                        && files::publish(tx, tenant, change.file_id, made, now).await?
+                        && let Some(file) = change.file_id
+                        && files::publish(tx, tenant, file, made, now).await?
                         && change.generation > 1
                     {
                         let tidy = IndexChange { id: tidy_id, kind: TIDY.to_owned(), attempts: 0, ..change.clone() };
@@ -378,7 +250,7 @@ async fn publish(app: &App, changes: Vec<IndexChange>, number: u64) -> Result<()
 /// found any more; a crash in between begins again with what is left.
 async fn forget_older(app: &App, change: &IndexChange) -> Result<()> {
     let tenant = Tenant::authenticated(change.organisation);
-    let (file, generation) = (change.file_id, change.generation);
+    let (Some(file), generation) = (change.file_id, change.generation) else { return Ok(()) };
     loop {
         let removed = app
             .db
@@ -393,7 +265,7 @@ async fn forget_older(app: &App, change: &IndexChange) -> Result<()> {
 }
 
 /// Ends files whose passages no index takes, with a reason. What of them is in an index is removed; the
-/// previous generation stays searchable.
+/// previous generation stays searchable. An FAQ goes on without its vector.
 async fn give_up(app: &App, changes: Vec<IndexChange>, reason: String) -> Result<()> {
     for change in changes {
         let (tidy_id, now, reason) = (app.new_id(), app.now(), reason.clone());
@@ -401,13 +273,21 @@ async fn give_up(app: &App, changes: Vec<IndexChange>, reason: String) -> Result
         app.db
             .write(tenant, move |tx| {
                 Box::pin(async move {
-                    files::fail(tx, tenant, change.file_id, change.generation, &reason, now).await?;
                     index_changes::delete(tx, change.id).await?;
+                    if let Some(faq) = change.faq_id {
+                        if faqs::drop_vector(tx, tenant, faq).await? {
+                            let again = IndexChange { id: tidy_id, attempts: 0, ..change };
+                            index_changes::insert(tx, tenant, &again).await?;
+                        }
+                        return Ok(());
+                    }
+                    let Some(file) = change.file_id else { return Ok(()) };
+                    files::fail(tx, tenant, file, change.generation, &reason, now).await?;
                     // A newer generation tidies up when it is published.
                     let is_newest_and_hidden = |file: &files::File| {
                         file.next_generation == change.generation && file.generation != change.generation
                     };
-                    let file = files::find(tx, tenant, change.file_id).await?;
+                    let file = files::find(tx, tenant, file).await?;
                     let Some(file) = file.filter(is_newest_and_hidden) else { return Ok(()) };
                     let tidy = IndexChange {
                         id: tidy_id,
@@ -426,17 +306,18 @@ async fn give_up(app: &App, changes: Vec<IndexChange>, reason: String) -> Result
 
 /// Queues the removal of a file from the indexes, in the caller's transaction.
 pub(crate) async fn forget_file(
-    tx: &mut parlance_storage::Tx,
+    tx: &mut Tx,
     app: &App,
     tenant: Tenant,
-    (base, file): (KnowledgeBaseId, parlance_domain::kind::FileId),
+    (base, file): (KnowledgeBaseId, FileId),
 ) -> Result<()> {
     let change = IndexChange {
         id: app.new_id(),
         organisation: tenant.organisation(),
         kind: REMOVE.to_owned(),
         knowledge_base_id: base,
-        file_id: file,
+        file_id: Some(file),
+        faq_id: None,
         generation: 0,
         embedding_model_id: None,
         attempts: 0,

@@ -294,7 +294,7 @@ async fn embed(app: &App, tenant: Tenant, job: &Job, work: Ingest, embedding: &E
 }
 
 /// The vectors of a base are compared with each other, so they have one length.
-fn check_lengths(texts: usize, vectors: &[Vec<f32>], dimensions: Option<usize>) -> Result<(), Stop> {
+pub(crate) fn check_lengths(texts: usize, vectors: &[Vec<f32>], dimensions: Option<usize>) -> Result<(), Stop> {
     if vectors.len() != texts {
         return Err(Stop::Retry("The embedding model did not answer as expected.".to_owned()));
     }
@@ -322,7 +322,8 @@ async fn hand_over(
         organisation: tenant.organisation(),
         kind: PUT.to_owned(),
         knowledge_base_id: work.knowledge_base,
-        file_id: work.file,
+        file_id: Some(work.file),
+        faq_id: None,
         generation: work.generation,
         embedding_model_id: model,
         attempts: 0,

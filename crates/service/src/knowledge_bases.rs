@@ -140,6 +140,7 @@ pub async fn update(
                     for (file, _) in files::blobs_of_base(tx, tenant, id).await? {
                         crate::files::begin(tx, &writer, tenant, id, file).await?;
                     }
+                    crate::faq_vectors::enqueue(tx, &writer, tenant, id).await?;
                 }
                 view(tx, tenant, row).await
             })

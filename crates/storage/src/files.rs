@@ -1,7 +1,8 @@
 //! Files of knowledge bases and how far their ingestion is.
 
-use parlance_domain::kind::{FileId, KnowledgeBaseId, ModelId, OrganisationId, ParserId};
+use parlance_domain::kind::{FileId, KnowledgeBaseId, LabelId, ModelId, OrganisationId, ParserId};
 use parlance_domain::{Result, Tenant, Timestamp};
+use sqlx::QueryBuilder;
 
 use crate::page::{Listing, Page};
 use crate::tx::{Tx, execute, fault, on_tx};
@@ -65,6 +66,8 @@ pub struct Filter {
     pub status: Option<String>,
     /// The extension.
     pub file_type: Option<String>,
+    /// A label that it carries.
+    pub label: Option<LabelId>,
 }
 
 macro_rules! columns {
@@ -99,37 +102,56 @@ pub async fn find(tx: &mut Tx, tenant: Tenant, id: FileId) -> Result<Option<File
     .map_err(fault)
 }
 
-/// A page of a base's files, newest first.
+/// A page of the files of these bases, newest first.
 pub async fn list(
     tx: &mut Tx,
     tenant: Tenant,
-    base: KnowledgeBaseId,
+    bases: &[KnowledgeBaseId],
     filter: &Filter,
     page: Page,
 ) -> Result<Listing<File>> {
+    /// Adds to the statement which rows are meant.
     macro_rules! matching {
-        () => {
-            concat!(
-                " FROM files WHERE org_id = $1 AND knowledge_base_id = $2 \
-                 AND ($3 IS NULL OR filename_folded LIKE '%' || $3 || '%' ESCAPE '\\') \
-                 AND ($4 IS NULL OR status = $4) AND ($5 IS NULL OR file_type = $5)",
-                alive!()
-            )
+        ($query:ident) => {
+            $query.push(" FROM files WHERE org_id = ").push_bind(tenant.organisation());
+            $query.push(" AND knowledge_base_id IN (");
+            let mut list = $query.separated(", ");
+            for base in bases {
+                list.push_bind(*base);
+            }
+            $query.push(concat!(")", alive!()));
+            if let Some(name) = &filter.filename_folded {
+                $query.push(" AND filename_folded LIKE '%' || ").push_bind(crate::page::escape_like(name));
+                $query.push(" || '%' ESCAPE '\\'");
+            }
+            if let Some(status) = &filter.status {
+                $query.push(" AND status = ").push_bind(status);
+            }
+            if let Some(file_type) = &filter.file_type {
+                $query.push(" AND file_type = ").push_bind(file_type);
+            }
+            if let Some(label) = filter.label {
+                $query.push(" AND id IN (SELECT file_id FROM file_labels WHERE org_id = ");
+                $query.push_bind(tenant.organisation()).push(" AND label_id = ").push_bind(label).push(")");
+            }
         };
     }
-    if crate::page::is_beyond_any_name(filter.filename_folded.as_deref()) {
+    if bases.is_empty() || crate::page::is_beyond_any_name(filter.filename_folded.as_deref()) {
         return Ok(Listing { rows: Vec::new(), total: 0 });
     }
-    let name = filter.filename_folded.as_deref().map(crate::page::escape_like);
-    let total: i64 = on_tx!(tx, db => sqlx::query_scalar(concat!("SELECT count(*)", matching!()))
-        .bind(tenant.organisation()).bind(base).bind(&name).bind(&filter.status).bind(&filter.file_type)
-        .fetch_one(db).await)
+    let total: i64 = on_tx!(tx, db => {
+        let mut query = QueryBuilder::new("SELECT count(*)");
+        matching!(query);
+        query.build_query_scalar().fetch_one(db).await
+    })
     .map_err(fault)?;
-    let rows = on_tx!(tx, db => sqlx::query_as(
-        concat!("SELECT ", columns!(), matching!(), " ORDER BY created_at DESC, id DESC LIMIT $6 OFFSET $7"))
-        .bind(tenant.organisation()).bind(base).bind(&name).bind(&filter.status).bind(&filter.file_type)
-        .bind(page.limit_sql()).bind(page.offset_sql())
-        .fetch_all(db).await)
+    let rows = on_tx!(tx, db => {
+        let mut query = QueryBuilder::new(concat!("SELECT ", columns!()));
+        matching!(query);
+        query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(page.limit_sql());
+        query.push(" OFFSET ").push_bind(page.offset_sql());
+        query.build_query_as().fetch_all(db).await
+    })
     .map_err(fault)?;
     Ok(Listing { rows, total: crate::page::count(total) })
 }

@@ -2,7 +2,7 @@
 //! tell of and removed when the index has committed them, so a crash at any point repeats at most a
 //! batch that changes nothing.
 
-use parlance_domain::kind::{FileId, JobId, KnowledgeBaseId, ModelId, OrganisationId};
+use parlance_domain::kind::{FaqId, FileId, JobId, KnowledgeBaseId, ModelId, OrganisationId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
 use crate::tx::{Tx, execute, fault, on_tx};
@@ -17,11 +17,13 @@ pub struct IndexChange {
     pub organisation: OrganisationId,
     /// [`PUT`], [`TIDY`] or [`REMOVE`].
     pub kind: String,
-    /// The base of the file.
+    /// The base of the file or FAQ.
     pub knowledge_base_id: KnowledgeBaseId,
-    /// The file.
-    pub file_id: FileId,
-    /// The generation of its passages to add ([`PUT`]).
+    /// The file, if it is one.
+    pub file_id: Option<FileId>,
+    /// The FAQ, if it is one.
+    pub faq_id: Option<FaqId>,
+    /// The generation of the file's passages to add ([`PUT`]).
     pub generation: i64,
     /// The model that made the vectors of that generation; `None` without vectors.
     pub embedding_model_id: Option<ModelId>,
@@ -31,11 +33,12 @@ pub struct IndexChange {
     pub created_at: Timestamp,
 }
 
-/// Add the passages of a generation and make it the searchable one.
+/// Add the passages of a file's generation and make it the searchable one; or add an FAQ, or replace
+/// what is known of it.
 pub const PUT: &str = "put";
 /// Forget the passages of all other generations of the file.
 pub const TIDY: &str = "tidy";
-/// Forget all passages of the file.
+/// Forget all passages of the file, or the FAQ.
 pub const REMOVE: &str = "remove";
 
 /// Notes a change.
@@ -43,14 +46,15 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, change: &IndexChange) -> Result
     execute!(
         tx,
         sqlx::query(
-            "INSERT INTO index_changes (id, org_id, kind, knowledge_base_id, file_id, generation, \
-         embedding_model_id, attempts, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+            "INSERT INTO index_changes (id, org_id, kind, knowledge_base_id, file_id, faq_id, generation, \
+         embedding_model_id, attempts, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
         )
         .bind(change.id)
         .bind(tenant.organisation())
         .bind(&change.kind)
         .bind(change.knowledge_base_id)
         .bind(change.file_id)
+        .bind(change.faq_id)
         .bind(change.generation)
         .bind(change.embedding_model_id)
         .bind(change.attempts)
@@ -62,8 +66,8 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, change: &IndexChange) -> Result
 /// The oldest changes of all organisations.
 pub async fn pending(tx: &mut Tx, limit: i64) -> Result<Vec<IndexChange>> {
     on_tx!(tx, db => sqlx::query_as(
-        "SELECT id, org_id, kind, knowledge_base_id, file_id, generation, embedding_model_id, attempts, created_at \
-         FROM index_changes ORDER BY id LIMIT $1")
+        "SELECT id, org_id, kind, knowledge_base_id, file_id, faq_id, generation, embedding_model_id, attempts, \
+         created_at FROM index_changes ORDER BY id LIMIT $1")
         .bind(limit).fetch_all(db).await)
     .map_err(fault)
 }
@@ -73,14 +77,14 @@ pub async fn delete(tx: &mut Tx, id: JobId) -> Result<()> {
     execute!(tx, sqlx::query("DELETE FROM index_changes WHERE id = $1").bind(id)).map(drop)
 }
 
-/// Removes the additions of generations that are published already: what an earlier rebuild of the
-/// index has queued and not finished.
+/// Removes the additions of FAQs, and of generations that are published already: what an earlier
+/// rebuild of the index has queued and not finished, and what a new one queues again.
 pub async fn delete_repeated(tx: &mut Tx) -> Result<u64> {
     execute!(
         tx,
         sqlx::query(
-            "DELETE FROM index_changes WHERE kind = 'put' AND generation = \
-             (SELECT f.generation FROM files AS f WHERE f.id = index_changes.file_id)"
+            "DELETE FROM index_changes WHERE kind = 'put' AND (faq_id IS NOT NULL OR generation = \
+             (SELECT f.generation FROM files AS f WHERE f.id = index_changes.file_id))"
         )
     )
 }

@@ -70,6 +70,8 @@ pub struct Passage {
     pub file_status: String,
     /// The file's parser.
     pub parser_id: ParserId,
+    /// Free-form metadata of the file's uploader, verbatim JSON.
+    pub raw_metadata: Option<String>,
     /// When the file was added.
     pub file_created_at: Timestamp,
 }
@@ -78,7 +80,8 @@ macro_rules! columns {
     () => {
         "p.id, p.knowledge_base_id, p.file_id, p.generation, p.ordinal, p.text, p.heading, p.page, p.start_offset, \
          p.end_offset, p.characters, p.hits_count, p.created_at, f.filename, f.file_type, f.size AS file_size, \
-         f.blob_key, f.status AS file_status, f.parser_id, f.created_at AS file_created_at"
+         f.blob_key, f.status AS file_status, f.parser_id, f.raw_metadata, \
+         f.created_at AS file_created_at"
     };
 }
 

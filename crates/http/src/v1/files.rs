@@ -5,10 +5,12 @@ use std::collections::HashSet;
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use parlance_domain::kind::{self, FileId, KnowledgeBaseId};
+use parlance_domain::kind::{self, FileId};
 use parlance_domain::{Error, Tenant};
 use parlance_service::App;
-use parlance_service::files::{self, NewFile};
+use parlance_service::files::{self, FileChange, NewFile};
+use parlance_service::labels::Labelled;
+use parlance_service::place::{self, Place};
 use parlance_storage::files::{File, Filter};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,6 +20,8 @@ use crate::error::{ApiErrors, ApiResult};
 use crate::extract::{
     Authorized, Body, ListBody, PageBody, Paging, Patch, PathId, PathIds, Query, Reference, grants, patch,
 };
+use crate::v1::faqs::label_id;
+use crate::v1::labels::{LabelView, NamedLabel, views};
 use crate::v1::parsers::{ParserView, parser};
 
 /// A file of a knowledge base.
@@ -38,7 +42,7 @@ pub(crate) struct FileView {
     /// Why it failed, or why it waits.
     failed_reason: Option<String>,
     parser: ParserView,
-    labels: Vec<Value>,
+    labels: Vec<LabelView>,
     raw_user_define_metadata: Option<Value>,
     characters_count: i64,
     text_nodes_count: i64,
@@ -56,7 +60,9 @@ pub(crate) struct FileProgress {
     total: i64,
 }
 
-fn view(app: &App, tenant: Tenant, file: File) -> FileView {
+pub(crate) fn view(app: &App, tenant: Tenant, file: Labelled<File>) -> FileView {
+    let labels = views(&file.labels);
+    let file = file.item;
     FileView {
         id: file.id.to_string(),
         file: app.links.file_url(tenant, &file.blob_key, &file.filename, app.now()).unwrap_or_default(),
@@ -68,7 +74,7 @@ fn view(app: &App, tenant: Tenant, file: File) -> FileView {
         progress: FileProgress { stage: file.stage, done: file.progress_done, total: file.progress_total },
         failed_reason: file.failure,
         parser: parser(),
-        labels: Vec::new(),
+        labels,
         raw_user_define_metadata: file.raw_metadata.and_then(|text| serde_json::from_str(&text).ok()),
         characters_count: file.characters,
         text_nodes_count: file.passages_count,
@@ -93,6 +99,27 @@ pub(crate) struct NewFileBody {
     filename: Option<String>,
     #[serde(default)]
     raw_user_define_metadata: Option<Value>,
+    /// Labels by id, by name, or both; one whose id is unknown is found by its name, or made.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    labels: Option<Vec<NamedLabel>>,
+}
+
+/// Adds uploaded files to a base.
+pub(crate) async fn add(
+    app: &App,
+    tenant: Tenant,
+    base: kind::KnowledgeBaseId,
+    new: Vec<NewFileBody>,
+) -> ApiResult<Vec<FileView>> {
+    let new = new.into_iter().map(|file| NewFile {
+        file: file.file,
+        filename: file.filename,
+        raw_metadata: file.raw_user_define_metadata.map(|value| value.to_string()),
+        labels: NamedLabel::refs(file.labels.unwrap_or_default()),
+    });
+    let created = files::create(app, tenant, base, new.collect()).await?;
+    Ok(created.into_iter().map(|file| view(app, tenant, file)).collect())
 }
 
 /// Add uploaded files to a knowledge base and begin to ingest them.
@@ -104,14 +131,7 @@ pub(crate) async fn create(
     PathId(base): PathId<kind::KnowledgeBase>,
     Body(body): Body<NewFilesBody>,
 ) -> ApiResult<(StatusCode, Json<Vec<FileView>>)> {
-    let new = body.files.into_iter().map(|file| NewFile {
-        file: file.file,
-        filename: file.filename,
-        raw_metadata: file.raw_user_define_metadata.map(|value| value.to_string()),
-    });
-    let created = files::create(&app, auth.tenant(), base, new.collect()).await?;
-    let views = created.into_iter().map(|file| view(&app, auth.tenant(), file)).collect();
-    Ok((StatusCode::CREATED, Json(views)))
+    Ok((StatusCode::CREATED, Json(add(&app, auth.tenant(), base, body.files).await?)))
 }
 
 /// What a list is narrowed to.
@@ -127,6 +147,30 @@ pub(crate) struct FileFilter {
     status: Option<String>,
     /// Extension.
     file_type: Option<String>,
+    /// Id of a label.
+    label: Option<String>,
+}
+
+/// A page of the files of a place.
+pub(crate) async fn page(
+    app: &App,
+    tenant: Tenant,
+    place: Place,
+    filter: FileFilter,
+    paging: &Paging,
+) -> ApiResult<Json<PageBody<FileView>>> {
+    let non_empty = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+    let filter = Filter {
+        filename_folded: non_empty(filter.query)
+            .or(non_empty(filter.filename))
+            .map(|query| parlance_service::fold(query.trim())),
+        status: non_empty(filter.status),
+        file_type: non_empty(filter.file_type)
+            .map(|file_type| file_type.trim().trim_start_matches('.').to_ascii_lowercase()),
+        label: non_empty(filter.label).map(|id| label_id(&id)),
+    };
+    let listing = files::list(app, tenant, place, &filter, paging.page()).await?;
+    Ok(Json(paging.answer(listing, |file| view(app, tenant, file))?))
 }
 
 /// List a knowledge base's files, newest first.
@@ -140,17 +184,7 @@ pub(crate) async fn list(
     Query(filter): Query<FileFilter>,
     paging: Paging,
 ) -> ApiResult<Json<PageBody<FileView>>> {
-    let non_empty = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
-    let filter = Filter {
-        filename_folded: non_empty(filter.query)
-            .or(non_empty(filter.filename))
-            .map(|query| parlance_service::fold(query.trim())),
-        status: non_empty(filter.status),
-        file_type: non_empty(filter.file_type)
-            .map(|file_type| file_type.trim().trim_start_matches('.').to_ascii_lowercase()),
-    };
-    let listing = files::list(&app, auth.tenant(), base, &filter, paging.page()).await?;
-    Ok(Json(paging.answer(listing, |file| view(&app, auth.tenant(), file))?))
+    page(&app, auth.tenant(), Place::Base(base), filter, &paging).await
 }
 
 /// One file.
@@ -161,7 +195,7 @@ pub(crate) async fn get(
     State(app): State<App>,
     PathIds(base, id): PathIds<kind::KnowledgeBase, kind::File>,
 ) -> ApiResult<Json<FileView>> {
-    let file = files::get(&app, auth.tenant(), base, id).await?;
+    let file = files::get(&app, auth.tenant(), Place::Base(base), id).await?;
     Ok(Json(view(&app, auth.tenant(), file)))
 }
 
@@ -174,17 +208,84 @@ pub(crate) struct FileBody {
     #[serde(default, deserialize_with = "patch")]
     #[schema(value_type = Option<Object>)]
     raw_user_define_metadata: Patch<Value>,
+    /// Labels by id, by name, or both; one whose id is unknown is found by its name, or made.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<Object>>)]
+    labels: Option<Vec<NamedLabel>>,
 }
 
-async fn change(
-    auth: &Authorized<grants::WriteKnowledge>,
+/// Changes a file of a place.
+pub(crate) async fn change(
     app: &App,
-    ids: (KnowledgeBaseId, FileId),
+    tenant: Tenant,
+    place: Place,
+    id: FileId,
     body: FileBody,
 ) -> ApiResult<Json<FileView>> {
-    let metadata = body.raw_user_define_metadata.map(|value| value.map(|value| value.to_string()));
-    let file = files::update(app, auth.tenant(), ids, body.filename, metadata).await?;
+    let change = FileChange {
+        filename: body.filename,
+        raw_metadata: body.raw_user_define_metadata.map(|value| value.map(|value| value.to_string())),
+        labels: body.labels.map(NamedLabel::refs),
+    };
+    let file = files::update(app, tenant, place, id, change).await?;
+    Ok(Json(view(app, tenant, file)))
+}
+
+/// Free-form metadata.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MetadataBody {
+    /// Kept as it is; null clears it.
+    #[serde(default, deserialize_with = "patch")]
+    #[schema(value_type = Option<Object>)]
+    raw_user_define_metadata: Patch<Value>,
+}
+
+impl MetadataBody {
+    /// The metadata as JSON.
+    pub(crate) fn metadata(self) -> Result<Option<String>, Error> {
+        let value = self.raw_user_define_metadata;
+        let value = value.ok_or_else(|| Error::field("rawUserDefineMetadata", "This field is required."))?;
+        Ok(value.map(|value| value.to_string()))
+    }
+}
+
+async fn describe(
+    auth: &Authorized<grants::WriteKnowledge>,
+    app: &App,
+    place: Place,
+    id: FileId,
+    body: MetadataBody,
+) -> ApiResult<Json<FileView>> {
+    let change = FileChange { raw_metadata: Some(body.metadata()?), ..FileChange::default() };
+    let file = files::update(app, auth.tenant(), place, id, change).await?;
     Ok(Json(view(app, auth.tenant(), file)))
+}
+
+/// Replace the free-form metadata of a file.
+#[utoipa::path(patch, path = "/api/v1/knowledge-bases/{kb}/files/{id}/update-metadata/", tag = "knowledge",
+    params(("kb" = String, Path), ("id" = String, Path)), request_body = MetadataBody,
+    responses((status = 200, body = FileView), ApiErrors))]
+pub(crate) async fn update_metadata(
+    auth: Authorized<grants::WriteKnowledge>,
+    State(app): State<App>,
+    PathIds(base, id): PathIds<kind::KnowledgeBase, kind::File>,
+    Body(body): Body<MetadataBody>,
+) -> ApiResult<Json<FileView>> {
+    describe(&auth, &app, Place::Base(base), id, body).await
+}
+
+/// Replace the free-form metadata of a file.
+#[utoipa::path(post, path = "/api/v1/knowledge-bases/{kb}/files/{id}/update-metadata/", tag = "knowledge",
+    params(("kb" = String, Path), ("id" = String, Path)), request_body = MetadataBody,
+    responses((status = 200, body = FileView), ApiErrors))]
+pub(crate) async fn post_metadata(
+    auth: Authorized<grants::WriteKnowledge>,
+    State(app): State<App>,
+    PathIds(base, id): PathIds<kind::KnowledgeBase, kind::File>,
+    Body(body): Body<MetadataBody>,
+) -> ApiResult<Json<FileView>> {
+    describe(&auth, &app, Place::Base(base), id, body).await
 }
 
 /// Rename a file or change its metadata. As with PATCH, absent fields stay.
@@ -197,7 +298,7 @@ pub(crate) async fn replace(
     PathIds(base, id): PathIds<kind::KnowledgeBase, kind::File>,
     Body(body): Body<FileBody>,
 ) -> ApiResult<Json<FileView>> {
-    change(&auth, &app, (base, id), body).await
+    change(&app, auth.tenant(), Place::Base(base), id, body).await
 }
 
 /// Rename a file or change its metadata.
@@ -210,7 +311,7 @@ pub(crate) async fn update(
     PathIds(base, id): PathIds<kind::KnowledgeBase, kind::File>,
     Body(body): Body<FileBody>,
 ) -> ApiResult<Json<FileView>> {
-    change(&auth, &app, (base, id), body).await
+    change(&app, auth.tenant(), Place::Base(base), id, body).await
 }
 
 /// Remove a file; it is not found or cited from now on.
@@ -221,14 +322,15 @@ pub(crate) async fn delete(
     State(app): State<App>,
     PathIds(base, id): PathIds<kind::KnowledgeBase, kind::File>,
 ) -> ApiResult<StatusCode> {
-    files::delete(&app, auth.tenant(), base, vec![id]).await?;
+    files::delete(&app, auth.tenant(), Place::Base(base), vec![id]).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Ids of one batch.
 const MAX_BATCH: usize = 1000;
 
-fn check_batch(length: usize, path: &str) -> Result<(), Error> {
+/// Refuses a batch that is too long.
+pub(crate) fn check_batch(length: usize, path: &str) -> Result<(), Error> {
     if length > MAX_BATCH {
         return Err(Error::field(path, format!("Ensure this field has no more than {MAX_BATCH} elements.")));
     }
@@ -242,16 +344,14 @@ pub(crate) struct BatchDeleteBody {
     ids: Vec<Reference>,
 }
 
-/// Remove several files, all or none.
-#[utoipa::path(post, path = "/api/v1/knowledge-bases/{id}/files/batch-delete/", tag = "knowledge",
-    params(("id" = String, Path)), request_body = BatchDeleteBody, responses((status = 204), ApiErrors))]
-pub(crate) async fn batch_delete(
-    auth: Authorized<grants::WriteKnowledge>,
-    State(app): State<App>,
-    PathId(base): PathId<kind::KnowledgeBase>,
-    Body(body): Body<BatchDeleteBody>,
+/// Removes the files that a body names, all or none.
+pub(crate) async fn delete_named(
+    app: &App,
+    tenant: Tenant,
+    place: Place,
+    body: BatchDeleteBody,
 ) -> ApiResult<StatusCode> {
-    files::check_base(&app, auth.tenant(), base).await?;
+    place::check(app, tenant, place).await?;
     check_batch(body.ids.len(), "ids")?;
     let mut ids = Vec::with_capacity(body.ids.len());
     let mut seen = HashSet::with_capacity(body.ids.len());
@@ -261,7 +361,7 @@ pub(crate) async fn batch_delete(
         if !seen.insert(id) {
             continue;
         }
-        match files::get(&app, auth.tenant(), base, id).await {
+        match files::get(app, tenant, place, id).await {
             Ok(_) => ids.push(id),
             Err(Error::NotFound(_)) => {
                 return Err(Error::field(path, "No file of this knowledge base has this id.").into());
@@ -269,8 +369,20 @@ pub(crate) async fn batch_delete(
             Err(error) => return Err(error.into()),
         }
     }
-    files::delete(&app, auth.tenant(), base, ids).await?;
+    files::delete(app, tenant, place, ids).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Remove several files, all or none.
+#[utoipa::path(post, path = "/api/v1/knowledge-bases/{id}/files/batch-delete/", tag = "knowledge",
+    params(("id" = String, Path)), request_body = BatchDeleteBody, responses((status = 204), ApiErrors))]
+pub(crate) async fn batch_delete(
+    auth: Authorized<grants::WriteKnowledge>,
+    State(app): State<App>,
+    PathId(base): PathId<kind::KnowledgeBase>,
+    Body(body): Body<BatchDeleteBody>,
+) -> ApiResult<StatusCode> {
+    delete_named(&app, auth.tenant(), Place::Base(base), body).await
 }
 
 /// A file to parse again.
@@ -295,7 +407,7 @@ pub(crate) async fn batch_reparse(
     PathId(base): PathId<kind::KnowledgeBase>,
     ListBody(items): ListBody<ReparseItem>,
 ) -> ApiResult<Json<Vec<FileView>>> {
-    files::check_base(&app, auth.tenant(), base).await?;
+    place::check(&app, auth.tenant(), Place::Base(base)).await?;
     check_batch(items.len(), "nonFieldErrors")?;
     let mut ids = Vec::with_capacity(items.len());
     let mut seen = HashSet::with_capacity(items.len());

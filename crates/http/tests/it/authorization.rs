@@ -53,6 +53,27 @@ fn sample(method: &str, path: &str, own: &World) -> (&'static str, Option<Value>
         ("PUT" | "PATCH", "knowledge-bases/{kb}/files/{id}/") => {
             ("knowledge:write", Some(json!({"filename": "changed.txt"})))
         }
+        ("PATCH" | "POST", "knowledge-bases/{kb}/files/{id}/update-metadata/")
+        | ("PATCH" | "POST", "knowledge-bases/{kb}/faqs/{id}/update-metadata/") => {
+            ("knowledge:write", Some(json!({"rawUserDefineMetadata": {"changed": true}})))
+        }
+        ("POST", "knowledge-bases/{id}/labels/") | ("PUT" | "PATCH", "knowledge-bases/{kb}/labels/{id}/") => {
+            ("knowledge:write", Some(json!({"name": "Changed"})))
+        }
+        ("POST", "knowledge-bases/{id}/faqs/") | ("PUT" | "PATCH", "knowledge-bases/{kb}/faqs/{id}/") => {
+            ("knowledge:write", Some(json!({"question": "Changed?", "answer": "Yes."})))
+        }
+        ("POST", "knowledge-bases/{id}/faqs/batch-delete/") => ("knowledge:write", Some(json!({"ids": [own.faq]}))),
+        ("DELETE", "knowledge-bases/{kb}/labels/{id}/" | "knowledge-bases/{kb}/faqs/{id}/") => {
+            ("knowledge:write", None)
+        }
+        (
+            "GET",
+            "knowledge-bases/{id}/labels/"
+            | "knowledge-bases/{kb}/labels/{id}/"
+            | "knowledge-bases/{id}/faqs/"
+            | "knowledge-bases/{kb}/faqs/{id}/",
+        ) => ("knowledge:read", None),
         ("POST", "upload-presigned-url/") => (
             "knowledge:write",
             Some(json!({"filename": "a.txt", "modelName": "attachment", "fieldName": "file", "fileSize": 3})),
@@ -110,7 +131,14 @@ pub(crate) fn filled(path: &str, world: Option<&World>) -> String {
     let path = if path.contains("{chatbot}") {
         path.replace("{chatbot}", &id(|world| &world.chatbot)).replace("{id}", &id(|world| &world.webhook_record))
     } else if path.contains("{kb}") {
-        path.replace("{kb}", &id(|world| &world.base)).replace("{id}", &id(|world| &world.file))
+        let last = if path.contains("/labels/") {
+            id(|world| &world.label)
+        } else if path.contains("/faqs/") {
+            id(|world| &world.faq)
+        } else {
+            id(|world| &world.file)
+        };
+        path.replace("{kb}", &id(|world| &world.base)).replace("{id}", &last)
     } else {
         let value = match noun {
             "chatbots" => id(|world| &world.chatbot),

@@ -11,6 +11,8 @@ pub(crate) struct World {
     pub(crate) chatbot: String,
     pub(crate) base: String,
     pub(crate) file: String,
+    pub(crate) label: String,
+    pub(crate) faq: String,
     /// Key of an upload that nothing uses.
     pub(crate) upload: String,
     /// Address of the file.
@@ -34,6 +36,10 @@ pub(crate) async fn world(app: &TestApp, actor: &Actor, secret: &str) -> World {
     let base = actor.make("knowledge-bases/", &json!({"name": format!("Base {secret}")})).await;
     let text = format!("The word of the day is {secret}. It is not told to anybody.");
     let file = actor.add_file(&base, &format!("{secret}.txt"), &text).await;
+    let label =
+        actor.make(&format!("knowledge-bases/{base}/labels/"), &json!({"name": format!("Label {secret}")})).await;
+    let faq = json!({"question": format!("Who is {secret}?"), "answer": "A bird.", "labels": [{"id": label}]});
+    let faq = actor.make(&format!("knowledge-bases/{base}/faqs/"), &faq).await;
     app.run_jobs().await;
     let chatbot =
         actor.make("chatbots/", &json!({"name": format!("Bot {secret}"), "knowledgeBases": [{"id": base}]})).await;
@@ -63,6 +69,8 @@ pub(crate) async fn world(app: &TestApp, actor: &Actor, secret: &str) -> World {
         webhook_record,
         chatbot,
         file,
+        label,
+        faq,
         upload: actor.upload("chatbot-file", &format!("{secret}-spare.txt"), text.as_bytes()).await,
         link: id(&shown["file"]),
         attachment,
@@ -123,6 +131,8 @@ pub(crate) async fn told(actor: &Actor, world: &World) -> Value {
         format!("knowledge-bases/{}/", world.base),
         format!("knowledge-bases/{}/files/", world.base),
         format!("knowledge-bases/{}/files/{}/", world.base, world.file),
+        format!("knowledge-bases/{}/labels/", world.base),
+        format!("knowledge-bases/{}/faqs/", world.base),
         format!("knowledge-bases/{}/search/?query=word", world.base),
         format!("chatbot-text-nodes/?chatbotFile={}", world.file),
         "attachments/".to_owned(),

@@ -89,13 +89,15 @@ fn files_are_short_enough_to_read() {
 }
 
 /// Where a caller, a stored row or a signed policy is turned into the right to an organisation's data.
-const TENANTS_ARE_MADE_IN: [&str; 9] = [
+const TENANTS_ARE_MADE_IN: [&str; 11] = [
     "crates/domain/src/access.rs",
     "crates/jobs/src/runner.rs",
     "crates/server/src/keys.rs",
     "crates/service/src/authenticate.rs",
     "crates/service/src/first_start.rs",
     "crates/service/src/indexer.rs",
+    "crates/service/src/indexer/collect.rs",
+    "crates/service/src/indexer/rebuild.rs",
     "crates/service/src/interrupted.rs",
     "crates/service/src/uploads.rs",
     "crates/storage/src/secrets.rs",

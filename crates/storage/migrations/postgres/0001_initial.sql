@@ -150,13 +150,58 @@ CREATE TABLE passages (
 );
 CREATE UNIQUE INDEX passages_by_file ON passages (file_id, generation, ordinal);
 
+CREATE TABLE labels (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    knowledge_base_id TEXT COLLATE "C" NOT NULL REFERENCES knowledge_bases (id) ON DELETE CASCADE,
+    name TEXT COLLATE "C" NOT NULL,
+    name_folded TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX labels_by_name ON labels (knowledge_base_id, name);
+
+CREATE TABLE file_labels (
+    org_id TEXT COLLATE "C" NOT NULL,
+    label_id TEXT COLLATE "C" NOT NULL REFERENCES labels (id) ON DELETE CASCADE,
+    file_id TEXT COLLATE "C" NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+    PRIMARY KEY (label_id, file_id)
+);
+CREATE INDEX file_labels_by_file ON file_labels (file_id);
+
+-- A question with its answer is one passage, whose id is its own.
+CREATE TABLE faqs (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    knowledge_base_id TEXT COLLATE "C" NOT NULL REFERENCES knowledge_bases (id) ON DELETE CASCADE,
+    question TEXT COLLATE "C" NOT NULL,
+    answer TEXT COLLATE "C" NOT NULL,
+    folded TEXT COLLATE "C" NOT NULL,
+    raw_metadata TEXT COLLATE "C",
+    hits_count BIGINT NOT NULL,
+    generation BIGINT NOT NULL,
+    vector BYTEA,
+    embedding_model_id TEXT COLLATE "C",
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX faqs_by_base ON faqs (knowledge_base_id, id);
+
+CREATE TABLE faq_labels (
+    org_id TEXT COLLATE "C" NOT NULL,
+    label_id TEXT COLLATE "C" NOT NULL REFERENCES labels (id) ON DELETE CASCADE,
+    faq_id TEXT COLLATE "C" NOT NULL REFERENCES faqs (id) ON DELETE CASCADE,
+    PRIMARY KEY (label_id, faq_id)
+);
+CREATE INDEX faq_labels_by_faq ON faq_labels (faq_id);
+
 -- What the search index has still to learn, in the order it happened.
 CREATE TABLE index_changes (
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
     org_id TEXT COLLATE "C" NOT NULL,
     kind TEXT COLLATE "C" NOT NULL,
     knowledge_base_id TEXT COLLATE "C" NOT NULL,
-    file_id TEXT COLLATE "C" NOT NULL,
+    file_id TEXT COLLATE "C",
+    faq_id TEXT COLLATE "C",
     generation BIGINT NOT NULL,
     embedding_model_id TEXT COLLATE "C",
     attempts BIGINT NOT NULL,
@@ -523,6 +568,30 @@ CREATE POLICY chatbot_knowledge_bases_of_organisation ON chatbot_knowledge_bases
 ALTER TABLE files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE files FORCE ROW LEVEL SECURITY;
 CREATE POLICY files_of_organisation ON files
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE labels ENABLE ROW LEVEL SECURITY;
+ALTER TABLE labels FORCE ROW LEVEL SECURITY;
+CREATE POLICY labels_of_organisation ON labels
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE file_labels ENABLE ROW LEVEL SECURITY;
+ALTER TABLE file_labels FORCE ROW LEVEL SECURITY;
+CREATE POLICY file_labels_of_organisation ON file_labels
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE faqs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE faqs FORCE ROW LEVEL SECURITY;
+CREATE POLICY faqs_of_organisation ON faqs
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE faq_labels ENABLE ROW LEVEL SECURITY;
+ALTER TABLE faq_labels FORCE ROW LEVEL SECURITY;
+CREATE POLICY faq_labels_of_organisation ON faq_labels
     USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
     WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
 

@@ -150,13 +150,58 @@ CREATE TABLE passages (
 );
 CREATE UNIQUE INDEX passages_by_file ON passages (file_id, generation, ordinal);
 
+CREATE TABLE labels (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    knowledge_base_id TEXT NOT NULL REFERENCES knowledge_bases (id) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    name_folded TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX labels_by_name ON labels (knowledge_base_id, name);
+
+CREATE TABLE file_labels (
+    org_id TEXT NOT NULL,
+    label_id TEXT NOT NULL REFERENCES labels (id) ON DELETE CASCADE,
+    file_id TEXT NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+    PRIMARY KEY (label_id, file_id)
+);
+CREATE INDEX file_labels_by_file ON file_labels (file_id);
+
+-- A question with its answer is one passage, whose id is its own.
+CREATE TABLE faqs (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    knowledge_base_id TEXT NOT NULL REFERENCES knowledge_bases (id) ON DELETE CASCADE,
+    question TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    folded TEXT NOT NULL,
+    raw_metadata TEXT,
+    hits_count BIGINT NOT NULL,
+    generation BIGINT NOT NULL,
+    vector BLOB,
+    embedding_model_id TEXT,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX faqs_by_base ON faqs (knowledge_base_id, id);
+
+CREATE TABLE faq_labels (
+    org_id TEXT NOT NULL,
+    label_id TEXT NOT NULL REFERENCES labels (id) ON DELETE CASCADE,
+    faq_id TEXT NOT NULL REFERENCES faqs (id) ON DELETE CASCADE,
+    PRIMARY KEY (label_id, faq_id)
+);
+CREATE INDEX faq_labels_by_faq ON faq_labels (faq_id);
+
 -- What the search index has still to learn, in the order it happened.
 CREATE TABLE index_changes (
     id TEXT NOT NULL PRIMARY KEY,
     org_id TEXT NOT NULL,
     kind TEXT NOT NULL,
     knowledge_base_id TEXT NOT NULL,
-    file_id TEXT NOT NULL,
+    file_id TEXT,
+    faq_id TEXT,
     generation BIGINT NOT NULL,
     embedding_model_id TEXT,
     attempts BIGINT NOT NULL,

@@ -6,12 +6,14 @@
 use parlance_domain::Tenant;
 use parlance_storage::conversation_terms::Terms;
 use parlance_storage::conversations::Activity;
+use parlance_storage::faqs::Faq;
 use parlance_storage::index_changes::IndexChange;
 use parlance_storage::jobs::Job;
+use parlance_storage::labels::Label;
 use parlance_storage::{
-    Page, Scope, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, files, idempotency,
-    inboxes, index_changes, jobs, knowledge_bases, messages, organisations, passages, providers, records, replies,
-    tools, uploads, web_chats, webhooks,
+    Page, Scope, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, faqs, files,
+    idempotency, inboxes, index_changes, jobs, knowledge_bases, labels, messages, organisations, passages, providers,
+    records, replies, tools, uploads, web_chats, webhooks,
 };
 
 use crate::world::{IDEMPOTENCY_KEY, NOW, Things, World, id, later, read, scopes, write};
@@ -58,7 +60,7 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     assert!(!conversations::exists(tx, who, all.conversation.id).await.unwrap());
     assert!(files::get(tx, who, all.base.id, all.file.id).await.unwrap().is_none());
     assert!(files::find(tx, who, all.file.id).await.unwrap().is_none());
-    let listed = files::list(tx, who, all.base.id, &files::Filter::default(), Page::ALL).await.unwrap();
+    let listed = files::list(tx, who, &[all.base.id], &files::Filter::default(), Page::ALL).await.unwrap();
     assert_eq!((listed.total, listed.rows.len()), (0, 0));
     assert!(files::blobs_of_base(tx, who, all.base.id).await.unwrap().is_empty());
     assert!(files::oldest_of_base(tx, who, all.base.id, 9).await.unwrap().is_empty());
@@ -82,6 +84,20 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     assert!(passages::searchable(tx, who, &[passage]).await.unwrap().is_empty());
     assert_eq!(passages::list(tx, who, all.file.id, Page::ALL).await.unwrap().total, 0);
     assert!(passages::of_generation(tx, who, (all.file.id, 1), 0, 10).await.unwrap().is_empty());
+    assert!(labels::get(tx, who, all.base.id, all.label.id).await.unwrap().is_none());
+    assert!(labels::by_name(tx, who, all.base.id, &all.label.name).await.unwrap().is_none());
+    assert_eq!(labels::list(tx, who, all.base.id, None, Page::ALL).await.unwrap().total, 0);
+    assert!(!labels::any(tx, who, &[all.base.id]).await.unwrap());
+    assert!(labels::of_files(tx, who, &[all.file.id]).await.unwrap().is_empty());
+    assert!(labels::of_faqs(tx, who, &[all.faq.id]).await.unwrap().is_empty());
+    assert!(labels::files_with(tx, who, &[all.label.id]).await.unwrap().is_empty());
+    assert!(faqs::get(tx, who, all.faq.id).await.unwrap().is_none());
+    assert!(faqs::by_ids(tx, who, &[all.faq.id]).await.unwrap().is_empty());
+    let listed = faqs::list(tx, who, &[all.base.id], &faqs::Filter::default(), Page::ALL).await.unwrap();
+    assert_eq!((listed.total, listed.rows.len()), (0, 0));
+    assert!(faqs::first_of_base(tx, who, all.base.id, 9).await.unwrap().is_empty());
+    assert!(faqs::indexed(tx, who, all.faq.id).await.unwrap().is_none());
+    assert!(faqs::without_vector_of(tx, who, all.base.id, id(), (None, 9)).await.unwrap().is_empty());
     assert!(providers::list(tx, who).await.unwrap().is_empty());
     assert!(providers::get(tx, who, all.provider.id).await.unwrap().is_none());
     assert!(providers::models(tx, who).await.unwrap().is_empty());
@@ -159,6 +175,14 @@ async fn refuses_changes(world: &World, all: &Things, scope: Scope) {
         tools::update(tx, who, &tools::Tool { name: "taken".into(), ..all.tool.clone() }).await?;
         uploads::release(tx, who, &all.upload.blob_key).await?;
         assert!(!files::publish(tx, who, all.file.id, (1, None), NOW).await?);
+        labels::update(tx, who, &Label { name: "taken".into(), ..all.label.clone() }).await?;
+        labels::set_of_file(tx, who, all.file.id, &[]).await?;
+        labels::set_of_faq(tx, who, all.faq.id, &[]).await?;
+        assert!(!faqs::update(tx, who, &Faq { answer: "taken".into(), ..all.faq.clone() }).await?);
+        assert!(!faqs::describe(tx, who, all.faq.id, Some("taken"), NOW).await?);
+        assert!(!faqs::set_vector(tx, who, (all.faq.id, 1), id(), &[1; 4]).await?);
+        assert!(!faqs::drop_vector(tx, who, all.faq.id).await?);
+        faqs::count_hits(tx, who, &[all.faq.id]).await?;
         idempotency::finish(tx, who, IDEMPOTENCY_KEY, 200, "taken").await?;
         knowledge_bases::update(tx, who, &knowledge_bases::KnowledgeBase { name: "taken".into(), ..all.base.clone() })
             .await?;
@@ -204,6 +228,8 @@ async fn refuses_removal(world: &World, all: &Things, scope: Scope) {
         assert!(!tools::delete(tx, who, all.tool.id).await?);
         assert!(files::mark_deleting(tx, who, all.file.id, NOW).await?.is_none());
         assert!(files::delete(tx, who, all.file.id).await?.is_none());
+        assert!(faqs::delete(tx, who, all.faq.id).await?.is_none());
+        assert!(!labels::delete(tx, who, all.base.id, all.label.id).await?);
         idempotency::release(tx, who, IDEMPOTENCY_KEY).await?;
         assert!(!knowledge_bases::mark_deleting(tx, who, all.base.id, NOW).await?);
         assert!(!knowledge_bases::delete(tx, who, all.base.id).await?);
@@ -247,6 +273,8 @@ async fn takes_over_nothing(world: &World, all: &Things, scope: Scope) {
         knowledge_bases::set_chatbots(tx, who, kept.base.id, &[kept.chatbot.id]).await?;
         tools::set_of_chatbot(tx, who, kept.chatbot.id, &[kept.tool.id]).await?;
         assert!(providers::models(tx, who).await?.is_empty());
+        labels::set_of_file(tx, who, kept.file.id, &[kept.label.id]).await?;
+        labels::set_of_faq(tx, who, kept.faq.id, &[kept.label.id]).await?;
         Ok(())
     })
     .unwrap();

@@ -131,7 +131,7 @@ async fn files_are_listed_described_and_removed() {
     };
     write!(world, tenant, tx, second => files::insert(tx, tenant, &second)).unwrap();
     let list = async |filter: files::Filter| {
-        let listing = read!(world, tenant, tx => files::list(tx, tenant, base, &filter, Page::ALL)).unwrap();
+        let listing = read!(world, tenant, tx => files::list(tx, tenant, &[base], &filter, Page::ALL)).unwrap();
         assert_eq!(listing.total, listing.rows.len() as u64);
         listing.rows.into_iter().map(|file| file.id).collect::<Vec<_>>()
     };
@@ -182,7 +182,7 @@ async fn what_is_being_deleted_is_there_for_nobody() {
         [
             files::get(tx, tenant, base, file).await.unwrap().iter().count(),
             files::find(tx, tenant, file).await.unwrap().iter().count(),
-            files::list(tx, tenant, base, &filter, Page::ALL).await.unwrap().rows.len(),
+            files::list(tx, tenant, &[base], &filter, Page::ALL).await.unwrap().rows.len(),
             files::blobs_of_base(tx, tenant, base).await.unwrap().len(),
             passages::searchable(tx, tenant, &passages_of_file).await.unwrap().len(),
             passages::list(tx, tenant, file, Page::ALL).await.unwrap().rows.len(),
@@ -279,7 +279,7 @@ async fn a_filter_longer_than_any_name_finds_nothing() {
         let filter = Filter { name_folded: folded.clone(), ..Filter::default() };
         assert_eq!(read!(world, tenant, tx => knowledge_bases::list(tx, tenant, &filter, Page::ALL)).unwrap().total, 0);
         let filter = files::Filter { filename_folded: folded.clone(), ..files::Filter::default() };
-        assert_eq!(read!(world, tenant, tx => files::list(tx, tenant, base, &filter, Page::ALL)).unwrap().total, 0);
+        assert_eq!(read!(world, tenant, tx => files::list(tx, tenant, &[base], &filter, Page::ALL)).unwrap().total, 0);
         let filter = chatbots::Filter { name_folded: folded, ..chatbots::Filter::default() };
         assert_eq!(read!(world, tenant, tx => chatbots::list(tx, tenant, &filter, Page::ALL)).unwrap().total, 0);
     }

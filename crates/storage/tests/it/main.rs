@@ -10,6 +10,7 @@ mod conversation_search;
 mod conversations;
 mod coverage;
 mod durability;
+mod faqs;
 mod isolation;
 mod jobs;
 mod knowledge;

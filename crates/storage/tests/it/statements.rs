@@ -17,6 +17,7 @@ const FOR_ALL: &[&str] = &[
     "jobs::next_due",
     "jobs::release_all",
     // The indexer.
+    "faqs::searchable",
     "files::searchable",
     "index_changes::count_attempt",
     "index_changes::delete",

@@ -13,11 +13,13 @@ use parlance_storage::contact_credentials::ContactCredential;
 use parlance_storage::contacts::Contact;
 use parlance_storage::conversation_terms::Terms;
 use parlance_storage::conversations::Conversation;
+use parlance_storage::faqs::Faq;
 use parlance_storage::files::File;
 use parlance_storage::inboxes::Inbox;
 use parlance_storage::index_changes::{self, IndexChange};
 use parlance_storage::jobs::NewJob;
 use parlance_storage::knowledge_bases::KnowledgeBase;
+use parlance_storage::labels::Label;
 use parlance_storage::messages::Message;
 use parlance_storage::organisations::User;
 use parlance_storage::passages::NewPassage;
@@ -29,9 +31,9 @@ use parlance_storage::uploads::Upload;
 use parlance_storage::web_chats::WebChat;
 use parlance_storage::webhooks::{Attempt, Delivery};
 use parlance_storage::{
-    Tx, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, files, idempotency, inboxes,
-    jobs, knowledge_bases, messages, organisations, passages, providers, records, replies, tools, uploads, web_chats,
-    webhooks,
+    Db, DbConfig, Scope, Tx, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, faqs,
+    files, idempotency, inboxes, jobs, knowledge_bases, labels, messages, organisations, passages, providers, records,
+    replies, testing, tools, uploads, web_chats, webhooks,
 };
 
 pub(crate) use crate::database::{NOW, World, id, later, postgres_tables, read, scopes, write};
@@ -57,6 +59,8 @@ pub(crate) struct Things {
     pub(crate) chatbot: Chatbot,
     pub(crate) file: File,
     pub(crate) passages: Vec<NewPassage>,
+    pub(crate) label: Label,
+    pub(crate) faq: Faq,
     pub(crate) change: IndexChange,
     pub(crate) upload: Upload,
     pub(crate) web_chat: WebChat,
@@ -196,12 +200,15 @@ impl Things {
                 updated_at: NOW,
             },
             passages: (0..3).map(|ordinal| passage(ordinal, "保固一年")).collect(),
+            label: crate::faqs::label(base, "Public"),
+            faq: crate::faqs::faq(base, "Warranty?", "One year."),
             change: IndexChange {
                 id: id(),
                 organisation: id(),
                 kind: index_changes::PUT.into(),
                 knowledge_base_id: base,
-                file_id: file,
+                file_id: Some(file),
+                faq_id: None,
                 generation: 1,
                 embedding_model_id: Some(model),
                 attempts: 0,
@@ -385,6 +392,10 @@ fn insert_all(tx: &mut Tx, tenant: Tenant, all: Things) -> BoxFuture<'_, Result<
         files::insert(tx, tenant, &all.file).await?;
         passages::insert(tx, tenant, (all.base.id, all.file.id, 1), &all.passages, NOW).await?;
         files::publish(tx, tenant, all.file.id, (1, None), NOW).await?;
+        labels::insert(tx, tenant, &all.label).await?;
+        labels::set_of_file(tx, tenant, all.file.id, &[all.label.id]).await?;
+        faqs::insert(tx, tenant, &all.faq).await?;
+        labels::set_of_faq(tx, tenant, all.faq.id, &[all.label.id]).await?;
         index_changes::insert(tx, tenant, &all.change).await?;
         uploads::insert(tx, tenant, &all.upload).await?;
         web_chats::insert(tx, tenant, &all.web_chat).await?;
