@@ -7,12 +7,14 @@
 mod error;
 mod extract;
 mod health;
+mod idempotency;
 mod paths;
 mod reference;
 mod request_log;
 mod routes;
 mod sse;
 mod v1;
+mod writes;
 
 pub use paths::serve_both_forms;
 pub use reference::openapi_json;

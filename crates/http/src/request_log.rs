@@ -19,6 +19,10 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The route of a request that fits none.
 const UNMATCHED: &str = "unmatched";
 
+/// The id of a request, for its handlers.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) HeaderValue);
+
 /// The measurements of one kind of request, so that measuring one needs no labels made anew.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meters {
@@ -77,7 +81,7 @@ fn method_name(method: &Method) -> &'static str {
 
 /// Gives the request an id (the caller's, if it is a plain one), runs it in a span that carries it,
 /// and logs how it ended. Bodies, queries and credentials are never logged.
-pub(crate) async fn log_request(State(meters): State<Meters>, request: Request, next: Next) -> Response {
+pub(crate) async fn log_request(State(meters): State<Meters>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get(&REQUEST_ID).filter(|id| is_plain(id.as_bytes())).cloned();
     let request_id = given.unwrap_or_else(|| {
         let mut text = Uuid::encode_buffer();
@@ -87,6 +91,7 @@ pub(crate) async fn log_request(State(meters): State<Meters>, request: Request, 
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
+    request.extensions_mut().insert(RequestId(request_id.clone()));
     let id = request_id.to_str().unwrap_or("-");
     let span = tracing::info_span!("request", id, method = method_name(&method), route);
     let started = Instant::now();

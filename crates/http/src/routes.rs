@@ -21,7 +21,8 @@ use crate::v1::{
     attachments, chatbots, completions, conversations, faqs, files, knowledge_bases, labels, media, messages, models,
     parsers, providers, sent_messages, text_nodes, tools, uploads, webhooks,
 };
-use crate::{health, reference};
+use crate::writes::Writes;
+use crate::{health, reference, writes};
 
 /// Bytes of a JSON body.
 pub(crate) const MAX_JSON_BYTES: usize = 2 << 20;
@@ -118,8 +119,11 @@ pub fn router(app: App) -> Router {
     let json = operations.layer(DefaultBodyLimit::max(MAX_JSON_BYTES));
     // Forms have a limit of their own, by the largest upload.
     let (attachments, _) = attachment_routes().split_for_parts();
+    let operations = json.merge(attachments);
+    let writes = Writes::new(app.clone(), operations.clone().with_state(app.clone()), &openapi());
     let readiness = Readiness::default();
-    json.merge(attachments)
+    operations
+        .layer(middleware::from_fn_with_state(writes, writes::around))
         .route("/uploads/", post(uploads::receive))
         .route("/media/{*path}", get(media::get))
         .route("/healthz", get(health::healthz))

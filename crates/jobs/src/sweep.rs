@@ -1,8 +1,9 @@
-//! Removing what nobody needs any more: uploads that nothing refers to, old webhook deliveries.
+//! Removing what nobody needs any more: uploads that nothing refers to, old webhook deliveries,
+//! idempotency keys and audit entries.
 
 use std::time::Duration;
 
-use parlance_service::{App, uploads, webhooks};
+use parlance_service::{App, forgetting, uploads, webhooks};
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(30);
@@ -24,6 +25,11 @@ pub async fn sweep_uploads(app: &App) {
                 Ok(removed) => tracing::info!(removed, "removed stored files that the database knows nothing of"),
                 Err(error) => tracing::warn!(%error, "stored files could not be swept"),
             }
+        }
+        if look % LOOKS_PER_HOUR == 0
+            && let Err(error) = forgetting::forget(app).await
+        {
+            tracing::warn!(%error, "old idempotency keys and audit entries could not be forgotten");
         }
         look = (look + 1) % LOOKS_PER_DAY;
         match uploads::sweep(app).await {

@@ -50,6 +50,7 @@ section! {
         replies: Replies,
         webhooks: Webhooks,
         limits: Limits,
+        retention: Retention,
     }
 }
 section! { Server { listen: String, public_url: String, trusted_proxies: String, } }
@@ -106,6 +107,11 @@ section! { Limits {
     key_requests_per_second: u32,
     organisation_requests_per_second: u32,
     refused_requests_per_minute: u32,
+} }
+
+section! { Retention {
+    #[serde(deserialize_with = "duration")]
+    audit_log: Duration,
 } }
 
 /// A text that is never shown. Empty means not set.

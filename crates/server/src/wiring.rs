@@ -137,6 +137,7 @@ fn settings(config: &Config) -> Result<Settings> {
         key_rate: Rate::per_second(limits.key_requests_per_second),
         organisation_rate: Rate::per_second(limits.organisation_requests_per_second),
         refused_rate: Rate::per_minute(limits.refused_requests_per_minute),
+        audit_retention: config.retention.audit_log,
         api_grace: config.stream.api_grace,
         visitor_grace: config.stream.visitor_grace,
         stop_grace: config.stream.stop_grace,

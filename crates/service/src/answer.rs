@@ -12,6 +12,7 @@ use parlance_domain::kind::{ChatbotId, MessageId};
 use parlance_domain::{Error, Principal, Result, Tenant};
 use parlance_llm::{ChatEvent, Image, Usage};
 use parlance_storage::chatbots::Chatbot;
+use parlance_storage::request_scope::carried;
 use parlance_storage::{conversations, messages};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
@@ -92,7 +93,7 @@ pub async fn start(app: &App, principal: &Principal, chatbot: ChatbotId, questio
     let span = tracing::info_span!("answer", chatbot = %plan.chatbot.id);
     // In a task of its own: a caller who goes away now must not leave a stored question without
     // anybody who answers it. Its reader is dropped then, which stops the answer as always.
-    let starting = app.tasks.spawn(async move {
+    let starting = app.tasks.spawn(carried(async move {
         let place = (plan.chatbot.id, plan.inbox);
         let open = conversation_turn::open(&task_app, tenant, place, &question).await?;
         let ids = (open.answer, open.conversation, open.contact);
@@ -103,7 +104,7 @@ pub async fn start(app: &App, principal: &Principal, chatbot: ChatbotId, questio
         let run_app = task_app.clone();
         task_app.tasks.spawn(async move { run(&run_app, turn, &answer).await }.instrument(span));
         Ok(reader)
-    });
+    }));
     starting.await.map_err(|error| Error::internal("starting an answer", error))?
 }
 

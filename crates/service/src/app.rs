@@ -148,7 +148,9 @@ impl App {
 
     /// A new id.
     pub fn new_id<K: parlance_domain::IdKind>(&self) -> parlance_domain::Id<K> {
-        self.inner.ids.next(self.now())
+        let id = self.inner.ids.next(self.now());
+        parlance_storage::request_scope::note_made(id.uuid());
+        id
     }
 }
 

@@ -76,6 +76,8 @@ pub(crate) async fn open(
     let place = resolve(app, tenant, (chatbot, inbox), question).await?;
     let now = app.now();
     let answer: MessageId = app.new_id();
+    // A repeated request follows this answer.
+    parlance_storage::request_scope::note_answer(answer);
     let title = title(&question.content);
     let is_new_conversation = place.known.is_none();
     let mut new_contact = None;

@@ -25,6 +25,7 @@ pub mod faq_vectors;
 pub mod faqs;
 pub mod files;
 pub mod first_start;
+pub mod forgetting;
 pub mod indexer;
 pub mod ingest;
 pub mod interrupted;

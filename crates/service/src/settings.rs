@@ -20,6 +20,8 @@ pub struct Settings {
     pub organisation_rate: Rate,
     /// Requests from one address whose credential was not good.
     pub refused_rate: Rate,
+    /// Time that lines of the audit log are kept; zero keeps them for ever.
+    pub audit_retention: Duration,
     /// Time an API key's answer goes on after its reader went.
     pub api_grace: Duration,
     /// Time a visitor's answer goes on after its reader went.
@@ -69,6 +71,7 @@ impl Settings {
             key_rate: Rate::per_second(10_000),
             organisation_rate: Rate::per_second(20_000),
             refused_rate: Rate::per_minute(6000),
+            audit_retention: Duration::from_hours(24 * 365),
             api_grace: Duration::ZERO,
             visitor_grace: Duration::from_secs(30),
             stop_grace: Duration::from_secs(20),

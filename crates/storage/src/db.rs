@@ -13,6 +13,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection, PgPool, SqliteConnection, SqlitePool};
 use tokio::sync::{Notify, mpsc};
 
+use crate::request_scope::Rider;
 use crate::tx::{Engine as TxEngine, Tx, fault};
 use crate::{migrate, writer};
 
@@ -206,11 +207,32 @@ impl Db {
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
     {
+        let scope = scope.into();
+        let Some(rider) = Rider::of(scope) else { return self.submit(scope, operation).await };
+        let rider = Arc::new(rider);
+        let riding = Arc::clone(&rider);
+        let written = self.submit(scope, move |tx| {
+            Box::pin(async move {
+                let value = operation(tx).await?;
+                riding.ride(tx).await?;
+                Ok(value)
+            })
+        });
+        let written = written.await?;
+        rider.arrived();
+        Ok(written)
+    }
+
+    async fn submit<T, F>(&self, scope: Scope, operation: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
+    {
         match &self.engine {
             Engine::Sqlite(sqlite) => writer::submit(&sqlite.writes, operation).await,
             Engine::Postgres(pool) => {
                 let pool = pool.clone();
-                let setting = scope.into().setting();
+                let setting = scope.setting();
                 let running = tokio::spawn(async move { writer::postgres(&pool, &setting, operation).await });
                 running.await.map_err(|error| Error::internal("a database write stopped", error))?
             }

@@ -11,6 +11,7 @@
 
 pub mod api_keys;
 pub mod attachments;
+pub mod audit;
 pub mod blobs;
 pub mod chatbots;
 pub mod contact_credentials;
@@ -37,6 +38,7 @@ pub mod passages;
 pub mod providers;
 pub mod records;
 pub mod replies;
+pub mod request_scope;
 pub mod secrets;
 pub mod snapshot;
 #[cfg(feature = "testing")]

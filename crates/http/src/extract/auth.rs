@@ -11,6 +11,7 @@ use parlance_service::App;
 
 use crate::error::ApiError;
 use crate::extract::ClientAddress;
+use crate::writes;
 
 /// Names the permission that an operation needs.
 pub(crate) trait Grant: Send + Sync {
@@ -73,6 +74,7 @@ impl<G: Grant> FromRequestParts<App> for Authorized<G> {
         if !principal.scopes.contains(G::PERMISSION) {
             return Err(Error::Forbidden(G::PERMISSION.name()).into());
         }
+        writes::enter(parts, app, &principal).await?;
         Ok(Self { principal, grant: PhantomData })
     }
 }
@@ -107,6 +109,7 @@ impl<G: Grant> FromRequestParts<App> for Caller<G> {
             PrincipalKind::ApiKey(_) if principal.scopes.contains(G::PERMISSION) => {}
             PrincipalKind::ApiKey(_) => return Err(Error::Forbidden(G::PERMISSION.name()).into()),
         }
+        writes::enter(parts, app, &principal).await?;
         Ok(Self { principal, grant: PhantomData })
     }
 }

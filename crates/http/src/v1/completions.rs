@@ -3,11 +3,12 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use parlance_domain::{Error, kind};
+use parlance_domain::kind::{self, ConversationId, MessageId};
+use parlance_domain::{Error, Principal, Tenant};
 use parlance_service::App;
 use parlance_service::answer;
 use parlance_service::conversation_turn::Question;
-use parlance_service::live_answer::{End, Reader};
+use parlance_service::live_answer::{AnswerEvent, End, Reader};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -16,6 +17,7 @@ use crate::error::{ApiErrors, ApiResult};
 use crate::extract::{Authorized, Body, PathId, Reference, grants};
 use crate::sse;
 use crate::v1::citations::{Citation, CitationNode, citation_nodes, citations};
+use crate::v1::messages;
 
 /// Characters of what callers call a contact.
 const MAX_SOURCE_ID: usize = 255;
@@ -134,27 +136,59 @@ pub(crate) async fn create(
     if is_streaming { Ok(sse::follow(&app, reader)) } else { whole(&app, reader).await }
 }
 
+/// The answer to a question that was asked before, as it stands: followed, or told from storage.
+pub(crate) async fn again(
+    app: &App,
+    principal: &Principal,
+    message: MessageId,
+    is_streaming: bool,
+) -> ApiResult<Response> {
+    if is_streaming {
+        return messages::follow(app, principal, message, 0).await;
+    }
+    if let Some(reader) = answer::follow(app, principal, message, 0) {
+        return whole(app, reader).await;
+    }
+    let (stored, events) = messages::stored(app, principal, message).await?;
+    let ids = (stored.conversation_id, message);
+    match events.last() {
+        Some(AnswerEvent::End(end)) => told(app, principal.tenant, ids, stored.content, end),
+        _ => Err(Error::bug("a stored answer without an end").into()),
+    }
+}
+
 async fn whole(app: &App, reader: Reader) -> ApiResult<Response> {
     let (content, end) = reader.finished().await;
     let live = reader.answer();
-    match end.as_ref() {
+    told(app, live.tenant, (live.conversation, live.message), content, &end)
+}
+
+/// A whole answer, by how it ended.
+fn told(
+    app: &App,
+    tenant: Tenant,
+    (conversation, message): (ConversationId, MessageId),
+    content: String,
+    end: &End,
+) -> ApiResult<Response> {
+    match end {
         End::Done(done) => Ok(Json(CompletionOut {
-            conversation_id: live.conversation.to_string(),
-            message_id: live.message.to_string(),
+            conversation_id: conversation.to_string(),
+            message_id: message.to_string(),
             content,
             done: true,
-            citations: citations(app, live.tenant, &done.cited),
+            citations: citations(app, tenant, &done.cited),
             citation_nodes: citation_nodes(&done.cited),
             canvas: None,
             usage: sse::usage(done),
         })
         .into_response()),
-        End::Failed { code, message } => {
+        End::Failed { code, message: detail } => {
             let body = json!({
-                "detail": message,
+                "detail": detail,
                 "code": code,
-                "conversationId": live.conversation,
-                "messageId": live.message,
+                "conversationId": conversation,
+                "messageId": message,
             });
             Ok((http::StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response())
         }

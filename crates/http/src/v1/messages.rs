@@ -4,7 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
-use parlance_domain::kind;
+use parlance_domain::Principal;
+use parlance_domain::kind::{self, MessageId};
 use parlance_service::citations::Cited;
 use parlance_service::live_answer::{AnswerEvent, End};
 use parlance_service::{App, answer_faults};
@@ -31,21 +32,32 @@ pub(crate) async fn stream(
 ) -> ApiResult<Response> {
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let after = last.and_then(|value| value.trim().parse().ok()).unwrap_or_default();
-    if let Some(reader) = answer::follow(&app, &caller.principal, id, after) {
-        return Ok(sse::follow(&app, reader));
+    follow(&app, &caller.principal, id, after).await
+}
+
+/// The stream of an answer after event number `after`, live or from storage.
+pub(crate) async fn follow(app: &App, principal: &Principal, id: MessageId, after: usize) -> ApiResult<Response> {
+    if let Some(reader) = answer::follow(app, principal, id, after) {
+        return Ok(sse::follow(app, reader));
     }
-    let tenant = caller.tenant();
-    let message = answer::stored(&app, &caller.principal, id).await?;
-    let record = {
-        let mut tx = app.db.read(tenant).await?;
-        parlance_storage::records::of_message(&mut tx, tenant, id).await?
-    };
-    let events = Events::new(&app, tenant, &message.conversation_id.to_string(), &id.to_string());
+    let (message, told) = stored(app, principal, id).await?;
+    let events = Events::new(app, principal.tenant, &message.conversation_id.to_string(), &id.to_string());
     let mut text = String::new();
-    for (position, event) in stored_events(&message, record.as_ref()).iter().enumerate() {
+    for (position, event) in told.iter().enumerate() {
         events.write(&mut text, position + 1, event);
     }
     Ok(sse::replay(text))
+}
+
+/// A stored answer and the events that tell it.
+pub(crate) async fn stored(app: &App, principal: &Principal, id: MessageId) -> ApiResult<(Message, Vec<AnswerEvent>)> {
+    let message = answer::stored(app, principal, id).await?;
+    let record = {
+        let mut tx = app.db.read(principal.tenant).await?;
+        parlance_storage::records::of_message(&mut tx, principal.tenant, id).await?
+    };
+    let events = stored_events(&message, record.as_ref());
+    Ok((message, events))
 }
 
 fn stored_events(message: &Message, record: Option<&parlance_storage::records::Record>) -> Vec<AnswerEvent> {

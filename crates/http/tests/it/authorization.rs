@@ -10,7 +10,7 @@ use crate::world::{UNKNOWN, World, told, world};
 
 /// What is known here about an operation: the permission it needs and a good body.
 #[expect(clippy::match_same_arms, reason = "in the order of the nouns")]
-fn sample(method: &str, path: &str, own: &World) -> (&'static str, Option<Value>) {
+pub(crate) fn sample(method: &str, path: &str, own: &World) -> (&'static str, Option<Value>) {
     let file = json!({"file": own.upload});
     match (method, path.strip_prefix("/api/v1/").unwrap()) {
         ("GET", "chatbots/" | "chatbots/{id}/") => ("chatbots:read", None),

@@ -12,6 +12,7 @@ mod chatbots;
 mod completions;
 mod conversations;
 mod faqs;
+mod idempotency;
 mod injection;
 mod knowledge;
 mod labels;

@@ -62,7 +62,7 @@ fn whole_answer() -> String {
 }
 
 /// The address that writers use; it changes with each start.
-type Address = watch::Receiver<Client>;
+pub(crate) type Address = watch::Receiver<Client>;
 
 async fn write_files(mut address: Address, next: Arc<AtomicUsize>, ledger: Arc<Mutex<Ledger>>) {
     loop {
@@ -137,13 +137,13 @@ async fn ask_questions(mut address: Address, next: Arc<AtomicUsize>, ledger: Arc
 }
 
 /// A request failed because the server was killed. Anything else is a fault.
-async fn wait_for_restart(error: &reqwest::Error, address: &mut Address) {
+pub(crate) async fn wait_for_restart(error: &reqwest::Error, address: &mut Address) {
     assert!(error.status().is_none(), "{error}");
     let changed = tokio::time::timeout(Duration::from_secs(30), address.changed()).await;
     changed.unwrap_or_else(|_| panic!("no restart, but {error}")).unwrap();
 }
 
-async fn assert_sound(install: &Install) {
+pub(crate) async fn assert_sound(install: &Install) {
     if !install.is_sqlite() {
         return;
     }
@@ -156,7 +156,7 @@ async fn assert_sound(install: &Install) {
 }
 
 /// Kills and restarts until the writers have ended. Gives the running server and the kills.
-async fn kill_again_and_again(
+pub(crate) async fn kill_again_and_again(
     install: &Install,
     mut server: Server,
     address: &watch::Sender<Client>,

@@ -9,6 +9,7 @@ mod configured_model;
 mod first_start;
 mod formats;
 mod hostile;
+mod idempotency;
 mod index;
 mod install;
 mod keys;

@@ -506,12 +506,33 @@ CREATE INDEX jobs_leased ON jobs (kind, org_id, leased_until) WHERE leased_until
 CREATE TABLE idempotency_keys (
     org_id TEXT COLLATE "C" NOT NULL,
     idempotency_key TEXT COLLATE "C" NOT NULL,
+    attempt TEXT COLLATE "C" NOT NULL,
     request_hash TEXT COLLATE "C" NOT NULL,
+    made TEXT COLLATE "C" NOT NULL,
+    answer_message_id TEXT COLLATE "C",
     status BIGINT,
-    body TEXT COLLATE "C",
+    content_type TEXT COLLATE "C",
+    body_sealed BYTEA,
     created_at BIGINT NOT NULL,
     PRIMARY KEY (org_id, idempotency_key)
 );
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
+
+CREATE TABLE audit_entries (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    user_id TEXT COLLATE "C",
+    credential_id TEXT COLLATE "C" NOT NULL,
+    method TEXT COLLATE "C" NOT NULL,
+    operation TEXT COLLATE "C" NOT NULL,
+    object_id TEXT COLLATE "C",
+    status BIGINT NOT NULL,
+    request_id TEXT COLLATE "C" NOT NULL,
+    address TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX audit_entries_by_org ON audit_entries (org_id, created_at, id);
+CREATE INDEX audit_entries_by_age ON audit_entries (created_at);
 
 -- Row-level security: a statement sees the rows of the organisation named by the connection's
 -- setting and nothing without one. '*' is the job runner and the authenticator, which have to find
@@ -712,5 +733,11 @@ CREATE POLICY jobs_of_organisation ON jobs
 ALTER TABLE idempotency_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE idempotency_keys FORCE ROW LEVEL SECURITY;
 CREATE POLICY idempotency_keys_of_organisation ON idempotency_keys
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE audit_entries ENABLE ROW LEVEL SECURITY;
+ALTER TABLE audit_entries FORCE ROW LEVEL SECURITY;
+CREATE POLICY audit_entries_of_organisation ON audit_entries
     USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
     WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));

@@ -500,9 +500,30 @@ CREATE INDEX jobs_leased ON jobs (kind, org_id, leased_until) WHERE leased_until
 CREATE TABLE idempotency_keys (
     org_id TEXT NOT NULL,
     idempotency_key TEXT NOT NULL,
+    attempt TEXT NOT NULL,
     request_hash TEXT NOT NULL,
+    made TEXT NOT NULL,
+    answer_message_id TEXT,
     status BIGINT,
-    body TEXT,
+    content_type TEXT,
+    body_sealed BLOB,
     created_at BIGINT NOT NULL,
     PRIMARY KEY (org_id, idempotency_key)
 );
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (created_at);
+
+CREATE TABLE audit_entries (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    user_id TEXT,
+    credential_id TEXT NOT NULL,
+    method TEXT NOT NULL,
+    operation TEXT NOT NULL,
+    object_id TEXT,
+    status BIGINT NOT NULL,
+    request_id TEXT NOT NULL,
+    address TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX audit_entries_by_org ON audit_entries (org_id, created_at, id);
+CREATE INDEX audit_entries_by_age ON audit_entries (created_at);

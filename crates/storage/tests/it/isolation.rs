@@ -11,12 +11,12 @@ use parlance_storage::index_changes::IndexChange;
 use parlance_storage::jobs::Job;
 use parlance_storage::labels::Label;
 use parlance_storage::{
-    Page, Scope, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, faqs, files,
-    idempotency, inboxes, index_changes, jobs, knowledge_bases, labels, messages, organisations, passages, providers,
-    records, replies, tools, uploads, web_chats, webhooks,
+    Page, Scope, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, faqs, files, inboxes,
+    index_changes, jobs, knowledge_bases, labels, messages, organisations, passages, providers, records, replies,
+    tools, uploads, web_chats, webhooks,
 };
 
-use crate::world::{IDEMPOTENCY_KEY, NOW, Things, World, id, later, read, scopes, write};
+use crate::world::{NOW, Things, World, id, later, read, scopes, write};
 
 #[tokio::test]
 async fn a_stranger_sees_nothing() {
@@ -183,7 +183,6 @@ async fn refuses_changes(world: &World, all: &Things, scope: Scope) {
         assert!(!faqs::set_vector(tx, who, (all.faq.id, 1), id(), &[1; 4]).await?);
         assert!(!faqs::drop_vector(tx, who, all.faq.id).await?);
         faqs::count_hits(tx, who, &[all.faq.id]).await?;
-        idempotency::finish(tx, who, IDEMPOTENCY_KEY, 200, "taken").await?;
         knowledge_bases::update(tx, who, &knowledge_bases::KnowledgeBase { name: "taken".into(), ..all.base.clone() })
             .await?;
         messages::save_partial(tx, who, all.answer.id, "taken", NOW).await?;
@@ -230,7 +229,6 @@ async fn refuses_removal(world: &World, all: &Things, scope: Scope) {
         assert!(files::delete(tx, who, all.file.id).await?.is_none());
         assert!(faqs::delete(tx, who, all.faq.id).await?.is_none());
         assert!(!labels::delete(tx, who, all.base.id, all.label.id).await?);
-        idempotency::release(tx, who, IDEMPOTENCY_KEY).await?;
         assert!(!knowledge_bases::mark_deleting(tx, who, all.base.id, NOW).await?);
         assert!(!knowledge_bases::delete(tx, who, all.base.id).await?);
         assert_eq!(passages::delete_older(tx, who, all.file.id, 9, 100).await?, 0);
@@ -283,9 +281,6 @@ async fn takes_over_nothing(world: &World, all: &Things, scope: Scope) {
     write!(world, scope, tx => jobs::enqueue(tx, who, &job, NOW)).unwrap();
     let job = jobs::NewJob { id: id(), payload: "taken".into(), ..all.job.clone() };
     write!(world, scope, tx => jobs::enqueue_or_advance(tx, who, &job, NOW)).unwrap();
-    // The same idempotency key is free for the stranger.
-    write!(world, scope, tx => idempotency::release(tx, who, IDEMPOTENCY_KEY)).unwrap();
-    assert_eq!(write!(world, scope, tx => idempotency::begin(tx, who, IDEMPOTENCY_KEY, "other", NOW)).unwrap(), None);
     let change = IndexChange { id: id(), ..all.change.clone() };
     write!(world, scope, tx => index_changes::insert(tx, who, &change)).unwrap();
 }

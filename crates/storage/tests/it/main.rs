@@ -17,6 +17,7 @@ mod knowledge;
 mod opening;
 mod organisations;
 mod replies;
+mod request_rows;
 mod row_level_security;
 mod schema_parity;
 mod small_nouns;

@@ -1,12 +1,11 @@
-//! Attachments, uploads and idempotency keys.
+//! Attachments and uploads.
 
 use parlance_domain::Error;
 use parlance_domain::kind::ConversationId;
-use parlance_storage::idempotency::Known;
 use parlance_storage::uploads::Upload;
-use parlance_storage::{Page, Scope, attachments, files, idempotency, uploads};
+use parlance_storage::{Page, Scope, attachments, files, uploads};
 
-use crate::world::{IDEMPOTENCY_KEY, NOW, World, id, later, read, write};
+use crate::world::{NOW, World, id, later, read, write};
 
 #[tokio::test]
 async fn attachments() {
@@ -64,24 +63,4 @@ async fn an_upload_is_kept_while_something_refers_to_it() {
     write!(world, tenant, tx => uploads::insert(tx, tenant, &loose)).unwrap();
     assert!(write!(world, tenant, tx => uploads::delete_abandoned(tx, tenant, "loose")).unwrap());
     assert!(!write!(world, tenant, tx => uploads::delete_abandoned(tx, tenant, "loose")).unwrap());
-}
-
-#[tokio::test]
-async fn a_repeated_request_gets_the_first_answer() {
-    let world = World::new().await;
-    world.fill().await;
-    let tenant = world.tenant;
-    let key = IDEMPOTENCY_KEY;
-    let begin =
-        async || write!(world, tenant, tx => idempotency::begin(tx, tenant, key, "other hash", later(1))).unwrap();
-    let running = Known { request_hash: "hash".into(), status: None, body: None };
-    assert_eq!(begin().await, Some(running));
-    write!(world, tenant, tx => idempotency::finish(tx, tenant, key, 201, "{}")).unwrap();
-    let finished = Known { request_hash: "hash".into(), status: Some(201), body: Some("{}".into()) };
-    assert_eq!(begin().await, Some(finished));
-    write!(world, tenant, tx => idempotency::release(tx, tenant, key)).unwrap();
-    assert_eq!(begin().await, None, "free again");
-    assert_eq!(write!(world, Scope::System, tx => idempotency::forget(tx, later(1))).unwrap(), 0);
-    assert_eq!(write!(world, Scope::System, tx => idempotency::forget(tx, later(2))).unwrap(), 1);
-    assert_eq!(begin().await, None);
 }

@@ -24,6 +24,7 @@ const FOR_ALL: &[&str] = &[
     "index_changes::delete_repeated",
     "index_changes::pending",
     // What a start and the sweeps look for.
+    "audit::forget",
     "idempotency::forget",
     "messages::interrupted",
     "uploads::abandoned",

@@ -32,11 +32,12 @@ use parlance_storage::web_chats::WebChat;
 use parlance_storage::webhooks::{Attempt, Delivery};
 use parlance_storage::{
     Db, DbConfig, Scope, Tx, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, faqs,
-    files, idempotency, inboxes, jobs, knowledge_bases, labels, messages, organisations, passages, providers, records,
-    replies, testing, tools, uploads, web_chats, webhooks,
+    files, inboxes, jobs, knowledge_bases, labels, messages, organisations, passages, providers, records, replies,
+    testing, tools, uploads, web_chats, webhooks,
 };
 
 pub(crate) use crate::database::{NOW, World, id, later, postgres_tables, read, scopes, write};
+use crate::request_rows;
 
 impl World {
     /// Makes one of everything for [`World::tenant`].
@@ -79,12 +80,9 @@ pub(crate) struct Things {
     pub(crate) attempt: Attempt,
 }
 
-/// The idempotency key that [`World::fill`] takes.
-pub(crate) const IDEMPOTENCY_KEY: &str = "repeat-me";
-
 impl Things {
     #[expect(clippy::too_many_lines, reason = "a list of values")]
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (user, key, provider, model): (UserId, ApiKeyId, ProviderId, ModelId) = (id(), id(), id(), id());
         let (base, chatbot, file): (KnowledgeBaseId, ChatbotId, FileId) = (id(), id(), id());
         let (web_chat, inbox, contact): (WebChatId, InboxId, ContactId) = (id(), id(), id());
@@ -414,7 +412,7 @@ fn insert_all(tx: &mut Tx, tenant: Tenant, all: Things) -> BoxFuture<'_, Result<
         webhooks::set_secret(tx, tenant, all.chatbot.id, (&[1, 2], later(60)), NOW).await?;
         webhooks::insert(tx, tenant, &all.delivery).await?;
         webhooks::insert_attempt(tx, tenant, &all.attempt).await?;
-        idempotency::begin(tx, tenant, IDEMPOTENCY_KEY, "hash", NOW).await?;
+        request_rows::insert(tx, tenant, all.user.id, all.chatbot.id).await?;
         Ok(())
     })
 }
