@@ -31,9 +31,9 @@ use parlance_storage::uploads::Upload;
 use parlance_storage::web_chats::WebChat;
 use parlance_storage::webhooks::{Attempt, Delivery};
 use parlance_storage::{
-    Db, DbConfig, Scope, Tx, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, faqs,
-    files, inboxes, jobs, knowledge_bases, labels, messages, organisations, passages, providers, records, replies,
-    testing, tools, uploads, web_chats, webhooks,
+    Tx, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, faqs, files, inboxes, jobs,
+    knowledge_bases, labels, messages, organisations, passages, providers, records, replies, tools, uploads, web_chats,
+    webhooks,
 };
 
 pub(crate) use crate::database::{NOW, World, id, later, postgres_tables, read, scopes, write};
