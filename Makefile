@@ -31,7 +31,7 @@ check: ## The fast part: format, lints, unit tests
 
 bench: ## Measure the server under load and write bench/RESULTS.md
 	$(CARGO) build --release --locked -p parlance-server -p parlance-bench
-	$(RELEASE)/parlance-bench --server $(RELEASE)/parlance --out bench/RESULTS.md
+	scripts/test-postgres.sh run $(RELEASE)/parlance-bench --server $(RELEASE)/parlance --out bench/RESULTS.md
 
 audit: ## Licences, sources and known faults of the dependencies; needs the network
 	@$(CARGO) deny --version >/dev/null 2>&1 || { echo "missing: cargo install --locked cargo-deny"; exit 1; }

@@ -74,6 +74,12 @@ impl Api {
         id_of(&self.call("POST", "web-chats/", Some(&body), 201).await?)
     }
 
+    /// The inbox of a web chat.
+    pub(crate) async fn inbox_of(&self, web_chat: &str) -> Result<String> {
+        let shown = self.call("GET", &format!("web-chats/{web_chat}/"), None, 200).await?;
+        id_of(shown.pointer("/inbox").context("a web chat without inbox")?)
+    }
+
     /// Begins a conversation; gives its id.
     pub(crate) async fn make_conversation(&self, web_chat: &str) -> Result<String> {
         id_of(&self.call("POST", "conversations/", Some(&json!({"webChat": web_chat})), 201).await?)

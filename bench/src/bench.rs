@@ -39,6 +39,8 @@ pub(crate) struct Effort {
     pub(crate) rest: Duration,
     /// Files of 20,000 characters that are ingested.
     pub(crate) ingested_files: usize,
+    /// Conversations of the busy inbox.
+    pub(crate) conversations: usize,
 }
 
 impl Effort {
@@ -51,6 +53,7 @@ impl Effort {
         repetitions: 3,
         rest: Duration::from_secs(3),
         ingested_files: 200,
+        conversations: 100_000,
     };
     /// To see that everything works.
     pub(crate) const QUICK: Self = Self {
@@ -61,6 +64,7 @@ impl Effort {
         repetitions: 1,
         rest: Duration::from_secs(1),
         ingested_files: 40,
+        conversations: 2_000,
     };
 }
 
@@ -124,8 +128,14 @@ impl Bench {
 
     /// Starts the server on another data directory.
     pub(crate) async fn start_in(&self, data_dir: &Path, model: &str) -> Result<Server> {
+        self.start_on(data_dir, "", model).await
+    }
+
+    /// Starts the server on another data directory and database; an empty address is the database in the directory.
+    pub(crate) async fn start_on(&self, data_dir: &Path, database_url: &str, model: &str) -> Result<Server> {
         let log = self.path("server.log");
-        Server::start(Launch { binary: &self.binary, data_dir, log: &log, mock: self.mock.address, model }).await
+        let (binary, mock) = (&self.binary, self.mock.address);
+        Server::start(Launch { binary, data_dir, database_url, log: &log, mock, model }).await
     }
 
     /// A path in the bench's own directory.

@@ -87,6 +87,13 @@ const ENGLISH: [&str; 8] = [
     "Network settings can be restored from the configuration file that was exported earlier.",
 ];
 
+/// A made-up remark of about sixty characters.
+pub(crate) fn sentence(random: &mut Random) -> String {
+    let (place, unit) = (random.pick(&PLACES), random.pick(&UNITS));
+    let (product, matter) = (random.pick(&PRODUCTS), random.pick(&MATTERS));
+    format!("{place}{unit}的{product}{matter}第 {} 號：{}", random.below(1_000_000), random.pick(&FILLERS))
+}
+
 /// A text file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Document {

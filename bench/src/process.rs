@@ -26,6 +26,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) struct Launch<'a> {
     pub(crate) binary: &'a Path,
     pub(crate) data_dir: &'a Path,
+    /// Empty for the database in the data directory.
+    pub(crate) database_url: &'a str,
     /// Receives what the server writes.
     pub(crate) log: &'a Path,
     /// Where the mock model listens.
@@ -60,6 +62,7 @@ impl Server {
             .env("PARLANCE__BOOTSTRAP__API_KEY", API_KEY)
             .env("PARLANCE__SERVER__LISTEN", address.to_string())
             .env("PARLANCE__METRICS__LISTEN", "")
+            .env("PARLANCE__DATABASE__URL", launch.database_url)
             .env("PARLANCE__LLM__BASE_URL", format!("http://{}/v1", launch.mock))
             .env("PARLANCE__LLM__API_KEY", "x")
             .env("PARLANCE__LLM__MODEL", launch.model)

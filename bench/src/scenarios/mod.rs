@@ -1,5 +1,6 @@
 //! One file per scenario; each starts a server of its own on the prepared data.
 
+mod busy_inbox;
 mod first_token;
 mod ingestion;
 mod many_streams;
@@ -41,6 +42,8 @@ pub(crate) enum Scenario {
     Messages,
     /// Ten thousand open pages
     OpenPages,
+    /// Lists of an inbox with a million messages
+    BusyInbox,
 }
 
 impl Scenario {
@@ -57,6 +60,7 @@ impl Scenario {
             Self::Streams => "streams",
             Self::Messages => "messages",
             Self::OpenPages => "open-pages",
+            Self::BusyInbox => "busy-inbox",
         }
     }
 
@@ -73,6 +77,7 @@ impl Scenario {
             Self::Streams => many_streams::run(bench).await,
             Self::Messages => messages::run(bench).await,
             Self::OpenPages => open_pages::run(bench).await,
+            Self::BusyInbox => busy_inbox::run(bench).await,
         }
     }
 }
