@@ -19,7 +19,7 @@ use crate::reference::ApiKeyScheme;
 use crate::request_log::{Meters, log_request};
 use crate::v1::{
     attachments, chatbots, completions, conversations, faqs, files, knowledge_bases, labels, media, messages, models,
-    parsers, providers, sent_messages, text_nodes, tools, uploads, webhooks,
+    parsers, providers, sent_messages, text_nodes, tools, uploads, web_chats, webhooks,
 };
 use crate::writes::Writes;
 use crate::{health, reference, writes};
@@ -97,6 +97,8 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(providers::get, providers::update, providers::delete))
         .routes(routes!(tools::list, tools::create))
         .routes(routes!(tools::get, tools::replace, tools::update, tools::delete))
+        .routes(routes!(web_chats::list, web_chats::create))
+        .routes(routes!(web_chats::get, web_chats::replace, web_chats::update, web_chats::delete))
 }
 
 /// The operations that take a file in a form as well as JSON.

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use parlance_domain::kind::ApiKeyId;
+use parlance_domain::kind::{ApiKeyId, WebChatId};
 use parlance_domain::{Error, Principal, PrincipalKind, Result, Scopes, Tenant, Timestamp};
 use parlance_storage::Scope;
 use sha2::{Digest, Sha256};
 
 use crate::App;
 use crate::rate_limit::Kind;
+use crate::web_chats::WebChatView;
 
 /// A revoked key stops working within this time on every node.
 const CACHE_TIME: Duration = Duration::from_secs(3);
@@ -123,4 +124,13 @@ pub async fn authenticate(app: &App, authorization: Option<&[u8]>) -> Result<Pri
     };
     app.keys.put(hash, principal, stored.expires_at);
     Ok(principal)
+}
+
+/// The web chat that somebody without a credential asks for: the one thing of an organisation that is
+/// found by its id alone. What of it they are shown is for the caller to limit.
+pub async fn public_web_chat(app: &App, id: WebChatId) -> Result<WebChatView> {
+    let mut tx = app.db.read(Scope::System).await?;
+    let found = parlance_storage::web_chats::public(&mut tx, id).await?;
+    let (organisation, details) = found.ok_or(Error::NotFound("web chat"))?;
+    Ok(WebChatView::new(Tenant::authenticated(organisation), details))
 }

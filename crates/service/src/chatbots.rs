@@ -179,6 +179,9 @@ pub(crate) async fn insert_web_chat(
         name: chatbot.name.clone(),
         access_type: access_type.to_owned(),
         settings: "{}".to_owned(),
+        is_active: true,
+        daily_reply_limit: None,
+        daily_token_limit: None,
         created_at: now,
         updated_at: now,
     };

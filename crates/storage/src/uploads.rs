@@ -80,7 +80,8 @@ pub async fn release(tx: &mut Tx, tenant: Tenant, blob_key: &str) -> Result<()> 
         sqlx::query(
             "UPDATE uploads SET used_at = NULL, created_at = 0 WHERE org_id = $1 AND blob_key = $2 \
          AND NOT EXISTS (SELECT 1 FROM files WHERE org_id = $1 AND blob_key = $2) \
-         AND NOT EXISTS (SELECT 1 FROM attachments WHERE org_id = $1 AND blob_key = $2)"
+         AND NOT EXISTS (SELECT 1 FROM attachments WHERE org_id = $1 AND blob_key = $2) \
+         AND NOT EXISTS (SELECT 1 FROM web_chat_files WHERE org_id = $1 AND blob_key = $2)"
         )
         .bind(tenant.organisation())
         .bind(blob_key)
@@ -103,7 +104,8 @@ pub async fn delete_abandoned(tx: &mut Tx, tenant: Tenant, blob_key: &str) -> Re
         sqlx::query(
             "DELETE FROM uploads WHERE org_id = $1 AND blob_key = $2 AND used_at IS NULL \
              AND NOT EXISTS (SELECT 1 FROM files WHERE blob_key = $2) \
-             AND NOT EXISTS (SELECT 1 FROM attachments WHERE blob_key = $2)",
+             AND NOT EXISTS (SELECT 1 FROM attachments WHERE blob_key = $2) \
+             AND NOT EXISTS (SELECT 1 FROM web_chat_files WHERE blob_key = $2)",
         )
         .bind(tenant.organisation())
         .bind(blob_key)

@@ -113,3 +113,23 @@ impl<G: Grant> FromRequestParts<App> for Caller<G> {
         Ok(Self { principal, grant: PhantomData })
     }
 }
+
+/// Somebody without a credential, a program that has the permission `G`, or a visitor: for the few
+/// operations that a chat page needs before it has a visitor. A credential that is given has to be good.
+pub(crate) struct Anyone<G> {
+    /// The caller, unless they gave no credential.
+    pub(crate) principal: Option<Principal>,
+    grant: PhantomData<fn() -> G>,
+}
+
+impl<G: Grant> FromRequestParts<App> for Anyone<G> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
+        if !parts.headers.contains_key(header::AUTHORIZATION) {
+            return Ok(Self { principal: None, grant: PhantomData });
+        }
+        let caller = Caller::<G>::from_request_parts(parts, app).await?;
+        Ok(Self { principal: Some(caller.principal), grant: PhantomData })
+    }
+}

@@ -9,7 +9,7 @@ mod ids;
 mod page;
 mod query;
 
-pub(crate) use auth::{Authorized, Caller, grants};
+pub(crate) use auth::{Anyone, Authorized, Caller, grants};
 pub(crate) use body::{Body, ListBody, Patch, patch};
 pub(crate) use client_address::ClientAddress;
 pub(crate) use cursor::{CursorBody, Cursors};

@@ -29,5 +29,6 @@ mod stored;
 mod tenants;
 mod tools;
 mod uploads;
+mod web_chats;
 mod webhooks;
 mod world;

@@ -20,13 +20,12 @@ pub(crate) struct World {
     pub(crate) attachment: String,
     pub(crate) conversation: String,
     pub(crate) message: String,
-    /// The hidden one of the assistant.
-    pub(crate) web_chat: String,
     pub(crate) provider: String,
     pub(crate) model: String,
     /// An attempt to deliver the answer.
     pub(crate) webhook_record: String,
     pub(crate) tool: String,
+    pub(crate) web_chat: String,
 }
 
 /// An id of nothing.
@@ -59,12 +58,16 @@ pub(crate) async fn world(app: &TestApp, actor: &Actor, secret: &str) -> World {
         "rawHeaders": {"X-Key": secret},
     });
     let tool = actor.make("tools/", &tool).await;
+    let web_chat = json!({
+        "chatbot": chatbot, "name": format!("Page {secret}"), "theme": {}, "darkTheme": {},
+        "allowedOrigins": [format!("https://{secret}.example")], "customDomain": {"domain": format!("{secret}.example.org")},
+    });
+    let web_chat = actor.make("web-chats/", &web_chat).await;
     let shown = actor.get(&format!("knowledge-bases/{base}/files/{file}/")).await.body_of(200);
     assert_eq!(shown["status"], "done", "{shown}");
     let id = |value: &Value| value.as_str().unwrap().to_owned();
     let tenant = app.tenant_of(actor).await;
     let webhook_record = webhook_record(app, tenant, (&chatbot, &id(&answer["messageId"])), secret).await;
-    let web_chat = id(&actor.get(&format!("chatbots/{chatbot}/")).await.body_of(200)["apiWebChatId"]);
     World {
         webhook_record,
         chatbot,
@@ -76,10 +79,10 @@ pub(crate) async fn world(app: &TestApp, actor: &Actor, secret: &str) -> World {
         attachment,
         conversation: id(&answer["conversationId"]),
         message: id(&answer["messageId"]),
-        web_chat,
         provider: id(&provider["id"]),
         model: id(&provider["models"][0]["id"]),
         tool,
+        web_chat,
         base,
     }
 }
@@ -142,6 +145,8 @@ pub(crate) async fn told(actor: &Actor, world: &World) -> Value {
         "large-language-models/".to_owned(),
         "tools/".to_owned(),
         format!("tools/{}/", world.tool),
+        "web-chats/".to_owned(),
+        format!("web-chats/{}/", world.web_chat),
     ] {
         told.push(without_links(actor.get(&path).await.body_of(200)));
     }

@@ -232,10 +232,56 @@ CREATE TABLE web_chats (
     name TEXT COLLATE "C" NOT NULL,
     access_type TEXT COLLATE "C" NOT NULL,
     settings TEXT COLLATE "C" NOT NULL,
+    is_active BOOLEAN NOT NULL,
+    daily_reply_limit BIGINT,
+    daily_token_limit BIGINT,
+    identity_secret_sealed BYTEA,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
 );
 CREATE INDEX web_chats_by_chatbot ON web_chats (chatbot_id, access_type);
+
+-- Other origins that may use a web chat, so that the origin of a request can be looked up.
+CREATE TABLE web_chat_origins (
+    org_id TEXT COLLATE "C" NOT NULL,
+    web_chat_id TEXT COLLATE "C" NOT NULL REFERENCES web_chats (id) ON DELETE CASCADE,
+    origin TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (web_chat_id, origin)
+);
+CREATE INDEX web_chat_origins_by_origin ON web_chat_origins (origin);
+
+-- Uploads that a web chat shows, so that they are kept.
+CREATE TABLE web_chat_files (
+    org_id TEXT COLLATE "C" NOT NULL,
+    web_chat_id TEXT COLLATE "C" NOT NULL REFERENCES web_chats (id) ON DELETE CASCADE,
+    blob_key TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (web_chat_id, blob_key)
+);
+CREATE INDEX web_chat_files_by_blob ON web_chat_files (blob_key);
+
+-- A name of the customer's own under which a web chat's page is served, once it is verified.
+CREATE TABLE custom_domains (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL,
+    web_chat_id TEXT COLLATE "C" NOT NULL UNIQUE REFERENCES web_chats (id) ON DELETE CASCADE,
+    domain TEXT COLLATE "C" NOT NULL UNIQUE,
+    status TEXT COLLATE "C" NOT NULL,
+    token TEXT COLLATE "C" NOT NULL,
+    checked_at BIGINT,
+    verified_at BIGINT,
+    failure TEXT COLLATE "C",
+    created_at BIGINT NOT NULL
+);
+
+-- What a web chat's visitors have used of a day in the organisation's time zone.
+CREATE TABLE web_chat_usage (
+    org_id TEXT COLLATE "C" NOT NULL,
+    web_chat_id TEXT COLLATE "C" NOT NULL REFERENCES web_chats (id) ON DELETE CASCADE,
+    day TEXT COLLATE "C" NOT NULL,
+    replies BIGINT NOT NULL,
+    tokens BIGINT NOT NULL,
+    PRIMARY KEY (web_chat_id, day)
+);
 
 CREATE TABLE inboxes (
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
@@ -328,6 +374,21 @@ CREATE TABLE contact_credentials (
 );
 CREATE UNIQUE INDEX contact_credentials_by_contact ON contact_credentials (contact_id, tool_id);
 CREATE INDEX contact_credentials_by_tool ON contact_credentials (tool_id);
+
+-- A visitor of a web chat's page, whose token names this row.
+CREATE TABLE visitor_sessions (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL,
+    web_chat_id TEXT COLLATE "C" NOT NULL REFERENCES web_chats (id) ON DELETE CASCADE,
+    contact_id TEXT COLLATE "C" NOT NULL REFERENCES contacts (id) ON DELETE CASCADE,
+    is_identified BOOLEAN NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    revoked_at BIGINT
+);
+CREATE INDEX visitor_sessions_by_web_chat ON visitor_sessions (web_chat_id, is_identified);
+CREATE INDEX visitor_sessions_by_contact ON visitor_sessions (contact_id);
+CREATE INDEX visitor_sessions_by_end ON visitor_sessions (expires_at);
 
 CREATE TABLE conversations (
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
@@ -640,6 +701,30 @@ CREATE POLICY web_chats_of_organisation ON web_chats
     USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
     WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
 
+ALTER TABLE web_chat_origins ENABLE ROW LEVEL SECURITY;
+ALTER TABLE web_chat_origins FORCE ROW LEVEL SECURITY;
+CREATE POLICY web_chat_origins_of_organisation ON web_chat_origins
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE web_chat_files ENABLE ROW LEVEL SECURITY;
+ALTER TABLE web_chat_files FORCE ROW LEVEL SECURITY;
+CREATE POLICY web_chat_files_of_organisation ON web_chat_files
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE custom_domains ENABLE ROW LEVEL SECURITY;
+ALTER TABLE custom_domains FORCE ROW LEVEL SECURITY;
+CREATE POLICY custom_domains_of_organisation ON custom_domains
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE web_chat_usage ENABLE ROW LEVEL SECURITY;
+ALTER TABLE web_chat_usage FORCE ROW LEVEL SECURITY;
+CREATE POLICY web_chat_usage_of_organisation ON web_chat_usage
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
 ALTER TABLE inboxes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE inboxes FORCE ROW LEVEL SECURITY;
 CREATE POLICY inboxes_of_organisation ON inboxes
@@ -649,6 +734,12 @@ CREATE POLICY inboxes_of_organisation ON inboxes
 ALTER TABLE contact_inboxes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE contact_inboxes FORCE ROW LEVEL SECURITY;
 CREATE POLICY contact_inboxes_of_organisation ON contact_inboxes
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE visitor_sessions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE visitor_sessions FORCE ROW LEVEL SECURITY;
+CREATE POLICY visitor_sessions_of_organisation ON visitor_sessions
     USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
     WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
 

@@ -232,10 +232,56 @@ CREATE TABLE web_chats (
     name TEXT NOT NULL,
     access_type TEXT NOT NULL,
     settings TEXT NOT NULL,
+    is_active BOOLEAN NOT NULL,
+    daily_reply_limit BIGINT,
+    daily_token_limit BIGINT,
+    identity_secret_sealed BLOB,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
 );
 CREATE INDEX web_chats_by_chatbot ON web_chats (chatbot_id, access_type);
+
+-- Other origins that may use a web chat, so that the origin of a request can be looked up.
+CREATE TABLE web_chat_origins (
+    org_id TEXT NOT NULL,
+    web_chat_id TEXT NOT NULL REFERENCES web_chats (id) ON DELETE CASCADE,
+    origin TEXT NOT NULL,
+    PRIMARY KEY (web_chat_id, origin)
+);
+CREATE INDEX web_chat_origins_by_origin ON web_chat_origins (origin);
+
+-- Uploads that a web chat shows, so that they are kept.
+CREATE TABLE web_chat_files (
+    org_id TEXT NOT NULL,
+    web_chat_id TEXT NOT NULL REFERENCES web_chats (id) ON DELETE CASCADE,
+    blob_key TEXT NOT NULL,
+    PRIMARY KEY (web_chat_id, blob_key)
+);
+CREATE INDEX web_chat_files_by_blob ON web_chat_files (blob_key);
+
+-- A name of the customer's own under which a web chat's page is served, once it is verified.
+CREATE TABLE custom_domains (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL,
+    web_chat_id TEXT NOT NULL UNIQUE REFERENCES web_chats (id) ON DELETE CASCADE,
+    domain TEXT NOT NULL UNIQUE,
+    status TEXT NOT NULL,
+    token TEXT NOT NULL,
+    checked_at BIGINT,
+    verified_at BIGINT,
+    failure TEXT,
+    created_at BIGINT NOT NULL
+);
+
+-- What a web chat's visitors have used of a day in the organisation's time zone.
+CREATE TABLE web_chat_usage (
+    org_id TEXT NOT NULL,
+    web_chat_id TEXT NOT NULL REFERENCES web_chats (id) ON DELETE CASCADE,
+    day TEXT NOT NULL,
+    replies BIGINT NOT NULL,
+    tokens BIGINT NOT NULL,
+    PRIMARY KEY (web_chat_id, day)
+);
 
 CREATE TABLE inboxes (
     id TEXT NOT NULL PRIMARY KEY,
@@ -328,6 +374,21 @@ CREATE TABLE contact_credentials (
 );
 CREATE UNIQUE INDEX contact_credentials_by_contact ON contact_credentials (contact_id, tool_id);
 CREATE INDEX contact_credentials_by_tool ON contact_credentials (tool_id);
+
+-- A visitor of a web chat's page, whose token names this row.
+CREATE TABLE visitor_sessions (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL,
+    web_chat_id TEXT NOT NULL REFERENCES web_chats (id) ON DELETE CASCADE,
+    contact_id TEXT NOT NULL REFERENCES contacts (id) ON DELETE CASCADE,
+    is_identified BOOLEAN NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    revoked_at BIGINT
+);
+CREATE INDEX visitor_sessions_by_web_chat ON visitor_sessions (web_chat_id, is_identified);
+CREATE INDEX visitor_sessions_by_contact ON visitor_sessions (contact_id);
+CREATE INDEX visitor_sessions_by_end ON visitor_sessions (expires_at);
 
 CREATE TABLE conversations (
     id TEXT NOT NULL PRIMARY KEY,

@@ -23,5 +23,6 @@ mod schema_parity;
 mod small_nouns;
 mod statements;
 mod tools;
+mod web_chats;
 mod webhooks;
 mod writer;

@@ -23,6 +23,9 @@ const FOR_ALL: &[&str] = &[
     "index_changes::delete",
     "index_changes::delete_repeated",
     "index_changes::pending",
+    // Whose visitor it is, and what a page may know before it has one.
+    "visitor_sessions::live",
+    "web_chats::is_origin_known",
     // What a start and the sweeps look for.
     "audit::forget",
     "idempotency::forget",
@@ -30,6 +33,8 @@ const FOR_ALL: &[&str] = &[
     "uploads::abandoned",
     "uploads::known",
     "uploads::some_used",
+    "visitor_sessions::forget",
+    "web_chat_usage::forget",
     "webhooks::forget",
 ];
 

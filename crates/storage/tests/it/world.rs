@@ -219,15 +219,7 @@ impl Things {
                 size: 12,
                 created_at: NOW,
             },
-            web_chat: WebChat {
-                id: web_chat,
-                chatbot_id: chatbot,
-                name: "API".into(),
-                access_type: "api".into(),
-                settings: "{}".into(),
-                created_at: NOW,
-                updated_at: NOW,
-            },
+            web_chat: crate::web_chats::hidden(web_chat, chatbot),
             inbox: Inbox::of_web_chat(inbox, ("API".into(), "api".into()), (web_chat, chatbot), NOW),
             contact: Contact {
                 id: contact,
@@ -402,6 +394,7 @@ fn insert_all(tx: &mut Tx, tenant: Tenant, all: Things) -> BoxFuture<'_, Result<
         tools::insert(tx, tenant, &all.tool).await?;
         tools::set_of_chatbot(tx, tenant, all.chatbot.id, &[all.tool.id]).await?;
         contact_credentials::upsert(tx, tenant, &all.credential).await?;
+        crate::web_chats::fill(tx, tenant, all.web_chat.id, all.contact.id).await?;
         conversations::insert(tx, tenant, &all.conversation, &Terms::NONE).await?;
         messages::insert(tx, tenant, &all.question, &Terms::NONE).await?;
         messages::insert(tx, tenant, &all.answer, &Terms::NONE).await?;

@@ -1,0 +1,389 @@
+//! Web chats: the pages on which people talk to an assistant, each the channel of one inbox.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parlance_domain::kind::{ChatbotId, CustomDomainId, InboxId, WebChatId};
+use parlance_domain::{Error, FieldErrors, Result, Tenant};
+use parlance_retrieval::fold;
+use parlance_storage::custom_domains::{self, CustomDomain};
+use parlance_storage::inboxes::{self, Inbox};
+use parlance_storage::web_chats::{self, Details, Filter, WebChat};
+use parlance_storage::{Page, Tx, chatbots, uploads};
+use serde_json::Value;
+
+use crate::App;
+use crate::sign_auth::SignAuth;
+use crate::web_chat_settings::{Picture, SettingsChanges, WebChatSettings, check_choice, is_web_address};
+
+/// Characters of a name.
+const MAX_NAME: usize = 255;
+/// Characters of the address of a picture.
+const MAX_PICTURE: usize = 2000;
+/// Largest daily limit that can be set.
+const MAX_LIMIT: i64 = 1_000_000_000_000;
+/// Kinds of web chats that can be asked for. `api` are the hidden ones of assistants.
+const ACCESS_TYPES: [&str; 2] = ["web", "admin"];
+
+/// What is asked of a web chat; `None` leaves a value as it is, or takes the default of a new one.
+#[derive(Clone, Debug, Default)]
+pub struct WebChatDraft {
+    /// Shown to people; that of the assistant for a new one.
+    pub name: Option<String>,
+    /// The assistant that answers; the only one there is for a new web chat.
+    pub chatbot: Option<ChatbotId>,
+    /// `web` or `admin`.
+    pub access_type: Option<String>,
+    /// Whether visitors get in.
+    pub is_active: Option<bool>,
+    /// How visitors sign in; `Some(None)` clears it.
+    pub sign_auth: Option<Option<Value>>,
+    /// The domain under which the page is served; `Some(None)` clears it.
+    pub custom_domain: Option<Option<String>>,
+    /// Replies to visitors per day; `Some(None)` follows the server's setting.
+    pub daily_reply_limit: Option<Option<i64>>,
+    /// Tokens for visitors per day; `Some(None)` follows the server's setting.
+    pub daily_token_limit: Option<Option<i64>>,
+    /// Pictures by their names in the API: an upload's key or id, one of our own links, or an address
+    /// on the web; `None` clears one.
+    pub pictures: Vec<(&'static str, Option<String>)>,
+    /// Looks and switches.
+    pub settings: SettingsChanges,
+}
+
+/// A web chat with what is shown of it.
+#[derive(Clone, Debug)]
+pub struct WebChatView {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// The web chat.
+    pub web_chat: WebChat,
+    /// Its settings, read.
+    pub settings: WebChatSettings,
+    /// The inbox in which its conversations arrive, with its name.
+    pub inbox: Option<(InboxId, String)>,
+    /// How visitors sign in.
+    pub sign_auth: Option<SignAuth>,
+    /// The domain under which the page is served: id, name and status.
+    pub custom_domain: Option<(CustomDomainId, String, String)>,
+}
+
+impl WebChatView {
+    /// What is shown of a stored web chat of this organisation.
+    pub fn new(tenant: Tenant, details: Details) -> Self {
+        let Details { web_chat, inbox_id, inbox_name, sign_auth, domain_id, domain, domain_status } = details;
+        Self {
+            tenant,
+            settings: WebChatSettings::read(&web_chat.settings),
+            web_chat,
+            inbox: inbox_id.zip(inbox_name),
+            sign_auth: SignAuth::stored(sign_auth.as_deref()),
+            custom_domain: domain_id.zip(domain).zip(domain_status).map(|((id, domain), status)| (id, domain, status)),
+        }
+    }
+}
+
+/// One web chat.
+pub async fn get(app: &App, tenant: Tenant, id: WebChatId) -> Result<WebChatView> {
+    let mut tx = app.db.read(tenant).await?;
+    let details = web_chats::get(&mut tx, tenant, id).await?.ok_or(Error::NotFound("web chat"))?;
+    Ok(WebChatView::new(tenant, details))
+}
+
+/// The organisation's web chats, newest first; without a kind all but the hidden ones.
+pub async fn list(app: &App, tenant: Tenant, filter: &Filter) -> Result<Vec<WebChatView>> {
+    let mut tx = app.db.read(tenant).await?;
+    let listed = web_chats::list(&mut tx, tenant, filter).await?;
+    Ok(listed.into_iter().map(|details| WebChatView::new(tenant, details)).collect())
+}
+
+/// Adds a web chat with its inbox.
+pub async fn create(app: &App, tenant: Tenant, draft: WebChatDraft) -> Result<WebChatView> {
+    let (chatbot, name) = chatbot_of(app, tenant, draft.chatbot).await?;
+    let now = app.now();
+    let web_chat = WebChat {
+        id: app.new_id(),
+        chatbot_id: chatbot,
+        name,
+        access_type: "web".to_owned(),
+        settings: String::new(),
+        is_active: true,
+        daily_reply_limit: None,
+        daily_token_limit: None,
+        created_at: now,
+        updated_at: now,
+    };
+    let blank = Details {
+        web_chat,
+        inbox_id: None,
+        inbox_name: None,
+        sign_auth: None,
+        domain_id: None,
+        domain: None,
+        domain_status: None,
+    };
+    let change = Change::make(app, tenant, WebChatView::new(tenant, blank), draft).await?;
+    let id = change.web_chat.id;
+    let names = (change.web_chat.name.clone(), fold(&change.web_chat.name));
+    let inbox = Inbox::of_web_chat(app.new_id(), names, (id, chatbot), now);
+    app.db
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                web_chats::insert(tx, tenant, &change.web_chat).await?;
+                inboxes::insert(tx, tenant, &inbox).await?;
+                change.store(tx, tenant).await
+            })
+        })
+        .await?;
+    get(app, tenant, id).await
+}
+
+/// Changes a web chat.
+pub async fn update(app: &App, tenant: Tenant, id: WebChatId, draft: WebChatDraft) -> Result<WebChatView> {
+    let known = get(app, tenant, id).await?;
+    if let Some(chatbot) = draft.chatbot {
+        chatbot_of(app, tenant, Some(chatbot)).await?;
+    }
+    let mut change = Change::make(app, tenant, known, draft).await?;
+    change.web_chat.updated_at = app.now();
+    app.db
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                web_chats::update(tx, tenant, &change.web_chat).await?;
+                change.store(tx, tenant).await
+            })
+        })
+        .await?;
+    get(app, tenant, id).await
+}
+
+/// Removes a web chat. Its conversations stay, in their inbox.
+pub async fn delete(app: &App, tenant: Tenant, id: WebChatId) -> Result<()> {
+    let known = get(app, tenant, id).await?;
+    if known.web_chat.access_type == "api" {
+        return Err(Error::Conflict("This web chat belongs to its assistant and goes with it.".to_owned()));
+    }
+    let pictures = known.settings.pictures.blob_keys();
+    app.db
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                if !web_chats::delete(tx, tenant, id).await? {
+                    return Err(Error::NotFound("web chat"));
+                }
+                release(tx, tenant, &pictures).await
+            })
+        })
+        .await
+}
+
+/// The assistant that is named, or the only one there is, with its name.
+async fn chatbot_of(app: &App, tenant: Tenant, named: Option<ChatbotId>) -> Result<(ChatbotId, String)> {
+    let mut tx = app.db.read(tenant).await?;
+    if let Some(id) = named {
+        let chatbot = chatbots::get(&mut tx, tenant, id).await?;
+        let chatbot = chatbot.ok_or_else(|| Error::field("chatbot", "No chatbot has this id."))?;
+        return Ok((chatbot.id, chatbot.name));
+    }
+    let two = Page { offset: 0, limit: 2 };
+    let listing = chatbots::list(&mut tx, tenant, &chatbots::Filter::default(), two).await?;
+    match <[_; 1]>::try_from(listing.rows) {
+        Ok([chatbot]) => Ok((chatbot.id, chatbot.name)),
+        Err(_none_or_several) => {
+            Err(Error::field("chatbot", "This field is required: there is not exactly one chatbot."))
+        }
+    }
+}
+
+/// What a write changes, checked and ready to be stored.
+struct Change {
+    web_chat: WebChat,
+    sign_auth: Option<String>,
+    /// `Some(None)` removes the domain.
+    domain: Option<Option<CustomDomain>>,
+    origins: Vec<String>,
+    pictures: Vec<String>,
+    /// Pictures that are shown no more, if nothing else shows them.
+    released: Vec<String>,
+}
+
+impl Change {
+    async fn make(app: &App, tenant: Tenant, known: WebChatView, draft: WebChatDraft) -> Result<Self> {
+        let WebChatView { mut web_chat, mut settings, mut sign_auth, custom_domain, .. } = known;
+        let mut errors = FieldErrors::default();
+        change_row(&mut web_chat, &draft, &mut errors);
+        settings.change(&draft.settings, &mut errors);
+        let shown_before = settings.pictures.blob_keys();
+        for (name, picture) in settings.pictures.all_mut() {
+            if let Some((_, value)) = draft.pictures.iter().find(|(field, _)| *field == name) {
+                match read_picture(app, tenant, value.as_deref()).await? {
+                    Ok(read) => *picture = read,
+                    Err(message) => errors.add(name, message),
+                }
+            }
+        }
+        let mut domain = None;
+        match &draft.custom_domain {
+            Some(None) => domain = Some(None),
+            Some(Some(name)) => match domain_name(app, name) {
+                Ok(name) if custom_domain.as_ref().is_some_and(|(_, known, _)| *known == name) => {}
+                Ok(name) => domain = Some(Some(new_domain(app, web_chat.id, name)?)),
+                Err(message) => errors.add("customDomain.domain", message),
+            },
+            None => {}
+        }
+        errors.finish()?;
+        match &draft.sign_auth {
+            Some(Some(asked)) => sign_auth = Some(SignAuth::read(app, asked, sign_auth.as_ref(), "signAuth")?),
+            Some(None) => sign_auth = None,
+            None => {}
+        }
+        web_chat.settings = settings.json()?;
+        let pictures = settings.pictures.blob_keys();
+        let sign_auth = sign_auth
+            .map(|sign_auth| serde_json::to_string(&sign_auth))
+            .transpose()
+            .map_err(|error| Error::internal("storing a way to sign in", error))?;
+        Ok(Self {
+            web_chat,
+            sign_auth,
+            domain,
+            origins: settings.allowed_origins,
+            released: shown_before.into_iter().filter(|key| !pictures.contains(key)).collect(),
+            pictures,
+        })
+    }
+
+    /// Stores what is not in the row itself.
+    async fn store(&self, tx: &mut Tx, tenant: Tenant) -> Result<()> {
+        let (id, now) = (self.web_chat.id, self.web_chat.updated_at);
+        let inbox = (self.web_chat.chatbot_id, self.sign_auth.as_deref());
+        web_chats::update_inbox(tx, tenant, id, inbox, now).await?;
+        web_chats::set_origins(tx, tenant, id, &self.origins).await?;
+        for key in &self.pictures {
+            // Since it was looked up, the sweeper may have removed it.
+            if !uploads::mark_used(tx, tenant, key, now).await? {
+                return Err(Error::BadRequest(
+                    "An uploaded picture is not there any more; upload it again.".to_owned(),
+                ));
+            }
+        }
+        web_chats::set_files(tx, tenant, id, &self.pictures).await?;
+        release(tx, tenant, &self.released).await?;
+        if let Some(domain) = &self.domain {
+            custom_domains::delete_of_web_chat(tx, tenant, id).await?;
+            if let Some(domain) = domain
+                && !custom_domains::insert(tx, tenant, domain).await?
+            {
+                return Err(Error::field("customDomain.domain", "Another web chat uses this domain."));
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn release(tx: &mut Tx, tenant: Tenant, blob_keys: &[String]) -> Result<()> {
+    for key in blob_keys {
+        uploads::release(tx, tenant, key).await?;
+    }
+    Ok(())
+}
+
+fn change_row(web_chat: &mut WebChat, draft: &WebChatDraft, errors: &mut FieldErrors) {
+    if let Some(name) = &draft.name {
+        if name.trim().is_empty() {
+            errors.add("name", "This field may not be blank.");
+        } else if name.chars().count() > MAX_NAME {
+            errors.add("name", format!("Ensure this field has no more than {MAX_NAME} characters."));
+        }
+        name.trim().clone_into(&mut web_chat.name);
+    }
+    let is_hidden = web_chat.access_type == "api";
+    if let Some(chatbot) = draft.chatbot.filter(|chatbot| *chatbot != web_chat.chatbot_id) {
+        if is_hidden {
+            errors.add("chatbot", "This web chat belongs to its assistant.");
+        }
+        web_chat.chatbot_id = chatbot;
+    }
+    if let Some(access_type) = draft.access_type.as_ref().filter(|access_type| **access_type != web_chat.access_type) {
+        if is_hidden {
+            errors.add("accessType", "This web chat belongs to its assistant.");
+        }
+        check_choice("accessType", access_type, &ACCESS_TYPES, errors);
+        web_chat.access_type.clone_from(access_type);
+    }
+    web_chat.is_active = draft.is_active.unwrap_or(web_chat.is_active);
+    for (field, asked, limit) in [
+        ("dailyReplyLimit", draft.daily_reply_limit, &mut web_chat.daily_reply_limit),
+        ("dailyTokenLimit", draft.daily_token_limit, &mut web_chat.daily_token_limit),
+    ] {
+        if let Some(asked) = asked {
+            if asked.is_some_and(|asked| !(0..=MAX_LIMIT).contains(&asked)) {
+                errors.add(field, format!("Ensure this value is between 0 and {MAX_LIMIT}."));
+            }
+            *limit = asked;
+        }
+    }
+}
+
+/// The picture that a field names, or what is wrong with it. Nothing is ever fetched.
+async fn read_picture(app: &App, tenant: Tenant, value: Option<&str>) -> Result<Result<Option<Picture>, &'static str>> {
+    let Some(value) = value.map(str::trim).filter(|value| !value.is_empty()) else { return Ok(Ok(None)) };
+    let upload = {
+        let mut tx = app.db.read(tenant).await?;
+        crate::uploads::resolve(app, &mut tx, tenant, value).await?
+    };
+    if let Some(upload) = upload {
+        return Ok(Ok(Some(Picture::Own { blob_key: upload.blob_key, filename: upload.filename })));
+    }
+    // A page that is served with TLS shows no picture without it.
+    let is_foreign = value.starts_with("https://") && !value.starts_with(app.settings.public_url.as_str());
+    if is_foreign && is_web_address(value) && value.chars().count() <= MAX_PICTURE {
+        return Ok(Ok(Some(Picture::Web(value.to_owned()))));
+    }
+    Ok(Err("Use the key of a finished upload, one of our own file links, or an https address."))
+}
+
+/// A text that nobody can guess, behind a prefix that tells what it is.
+pub(crate) fn random_token(prefix: &str) -> Result<String> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|error| Error::internal("randomness", error))?;
+    Ok(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+fn new_domain(app: &App, web_chat: WebChatId, domain: String) -> Result<CustomDomain> {
+    Ok(CustomDomain {
+        id: app.new_id(),
+        web_chat_id: web_chat,
+        domain,
+        status: "pending".to_owned(),
+        token: random_token("")?,
+        checked_at: None,
+        verified_at: None,
+        failure: None,
+        created_at: app.now(),
+    })
+}
+
+/// A domain's name in the form that DNS has, or what is wrong with it.
+fn domain_name(app: &App, text: &str) -> Result<String, &'static str> {
+    const WRONG: &str = "Enter a domain name such as chat.example.com.";
+    let text = text.trim().trim_end_matches('.');
+    // As part of an address it is checked and folded the way browsers do it.
+    let plain = !text.contains(['/', '\\', '@', ':', '?', '#', '%', '*', '[']);
+    let host = plain.then(|| url::Host::parse(text).ok()).flatten().ok_or(WRONG)?;
+    let url::Host::Domain(domain) = host else { return Err(WRONG) };
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let labels: Vec<&str> = domain.split('.').collect();
+    let top_is_a_name = labels.last().is_some_and(|top| !top.bytes().all(|byte| byte.is_ascii_digit()));
+    if domain.len() > 253 || labels.len() < 2 || !labels.iter().all(|label| is_label(label)) || !top_is_a_name {
+        return Err(WRONG);
+    }
+    if app.settings.public_url.host_str() == Some(domain.as_str()) {
+        return Err("This is the server's own domain.");
+    }
+    Ok(domain)
+}
