@@ -211,6 +211,7 @@ pub mod kind {
         CustomDomain, CustomDomainId, "custom domain";
         Feedback, FeedbackId, "feedback";
         SignAuth, SignAuthId, "sign-in";
+        AutoReplySchedule, AutoReplyScheduleId, "auto-reply schedule";
         Canvas, CanvasId, "canvas";
     }
 }

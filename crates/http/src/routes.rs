@@ -18,8 +18,9 @@ use crate::health::Readiness;
 use crate::reference::ApiKeyScheme;
 use crate::request_log::{Meters, log_request};
 use crate::v1::{
-    attachments, chatbots, completions, conversations, faqs, files, knowledge_bases, labels, media, messages, models,
-    parsers, providers, sent_messages, text_nodes, tools, uploads, web_chats, webhooks,
+    attachments, broadcast, chatbots, completions, contact_conversations, contact_credentials, contacts, conversations,
+    faqs, files, inboxes, knowledge_bases, labels, media, messages, models, parsers, providers, sent_messages,
+    text_nodes, tools, uploads, web_chats, webhooks,
 };
 use crate::writes::Writes;
 use crate::{health, reference, writes};
@@ -95,6 +96,14 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(models::reranker_models))
         .routes(routes!(providers::list, providers::create))
         .routes(routes!(providers::get, providers::update, providers::delete))
+        .routes(routes!(inboxes::list, inboxes::create))
+        .routes(routes!(inboxes::get, inboxes::replace, inboxes::update, inboxes::delete))
+        .routes(routes!(contacts::list, contacts::create))
+        .routes(routes!(contacts::get, contacts::replace, contacts::update, contacts::delete))
+        .routes(routes!(broadcast::send))
+        .routes(routes!(contact_conversations::list))
+        .routes(routes!(contact_conversations::latest))
+        .routes(routes!(contact_credentials::set_up))
         .routes(routes!(tools::list, tools::create))
         .routes(routes!(tools::get, tools::replace, tools::update, tools::delete))
         .routes(routes!(web_chats::list, web_chats::create))

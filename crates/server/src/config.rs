@@ -103,6 +103,7 @@ section! { Limits {
     context_characters: usize,
     history_messages: usize,
     concurrent_answers: usize,
+    broadcast_contacts: usize,
     connections: usize,
     key_requests_per_second: u32,
     organisation_requests_per_second: u32,

@@ -151,6 +151,7 @@ fn settings(config: &Config) -> Result<Settings> {
         context_characters: limits.context_characters,
         history_messages: limits.history_messages,
         max_concurrent_answers: limits.concurrent_answers,
+        max_broadcast_contacts: limits.broadcast_contacts,
         tesseract: (!tesseract.as_os_str().is_empty()).then(|| tesseract.clone()),
         ingest_attempts: config.ingestion.attempts,
         reply_workers: config.replies.workers,

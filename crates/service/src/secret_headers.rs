@@ -153,15 +153,17 @@ impl Secrets {
         (Self(merged), missing)
     }
 
-    /// Seals them for `place`; `None` when there are none.
-    pub fn seal(&self, key: &MasterKey, place: &Place<'_>) -> Result<Option<Vec<u8>>> {
-        if self.0.is_empty() {
-            return Ok(None);
-        }
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Seals them for `place`.
+    pub fn seal(&self, key: &MasterKey, place: &Place<'_>) -> Result<Vec<u8>> {
         let exposed: BTreeMap<&str, &str> =
             self.0.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
         let text = serde_json::to_vec(&exposed).map_err(|error| Error::internal("sealing headers", error))?;
-        key.seal(place, &Zeroizing::new(text)).map(Some)
+        key.seal(place, &Zeroizing::new(text))
     }
 
     /// Their names as a JSON list.

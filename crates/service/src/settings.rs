@@ -48,6 +48,8 @@ pub struct Settings {
     pub history_messages: usize,
     /// Answers made at the same time in the whole process; more are turned away with 503.
     pub max_concurrent_answers: usize,
+    /// Contacts who get one message by a broadcast.
+    pub max_broadcast_contacts: usize,
     /// The `tesseract` program for scanned PDFs, if there is one.
     pub tesseract: Option<std::path::PathBuf>,
     /// Attempts to ingest a file that a fault of the machine or a provider stopped.
@@ -85,6 +87,7 @@ impl Settings {
             context_characters: 24_000,
             history_messages: 12,
             max_concurrent_answers: 4096,
+            max_broadcast_contacts: 10_000,
             tesseract: None,
             ingest_attempts: 5,
             reply_workers: 16,

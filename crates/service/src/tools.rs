@@ -221,7 +221,7 @@ fn apply(app: &App, tenant: Tenant, tool: &mut Tool, draft: ToolDraft) -> Result
             errors.add(field, format!("A value is required: {}.", missing.join(", ")));
         }
         *names = secrets.names();
-        *sealed = secrets.seal(&app.master_key, &place)?;
+        *sealed = if secrets.is_empty() { None } else { Some(secrets.seal(&app.master_key, &place)?) };
     }
     errors.finish()?;
     Ok((moves, warnings))

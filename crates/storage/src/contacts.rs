@@ -86,6 +86,12 @@ macro_rules! columns {
 /// # Errors
 /// `Conflict` when a contact of the inbox has the same source id.
 pub async fn insert(tx: &mut Tx, tenant: Tenant, contact: &Contact, inbox: InboxId) -> Result<()> {
+    add(tx, tenant, contact).await?;
+    join(tx, tenant, contact.id, (inbox, contact.source_id.as_deref()), contact.created_at).await
+}
+
+/// Adds a contact who writes to no inbox yet.
+pub async fn add(tx: &mut Tx, tenant: Tenant, contact: &Contact) -> Result<()> {
     execute!(
         tx,
         sqlx::query(
@@ -104,8 +110,8 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, contact: &Contact, inbox: Inbox
         .bind(contact.details_folded())
         .bind(contact.created_at)
         .bind(contact.updated_at)
-    )?;
-    join(tx, tenant, contact.id, (inbox, contact.source_id.as_deref()), contact.created_at).await
+    )
+    .map(drop)
 }
 
 /// Notes that a contact writes to an inbox, and what the site embedding it calls them. Does nothing

@@ -6,14 +6,16 @@ mod client_address;
 mod cursor;
 mod form;
 mod ids;
+mod offset;
 mod page;
 mod query;
 
 pub(crate) use auth::{Anyone, Authorized, Caller, grants};
-pub(crate) use body::{Body, ListBody, Patch, patch};
+pub(crate) use body::{Body, ListBody, Patch, from_value, patch};
 pub(crate) use client_address::ClientAddress;
 pub(crate) use cursor::{CursorBody, Cursors};
 pub(crate) use form::{Form, FormField};
 pub(crate) use ids::{PathId, PathIds, Reference};
+pub(crate) use offset::EitherPaging;
 pub(crate) use page::{PageBody, Paging};
 pub(crate) use query::Query;

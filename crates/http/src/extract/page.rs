@@ -14,8 +14,8 @@ use super::query::Query;
 use crate::error::ApiError;
 use crate::paths::AskedPath;
 
-const DEFAULT_PAGE_SIZE: u64 = 20;
-const MAX_PAGE_SIZE: u64 = 10_000;
+pub(super) const DEFAULT_PAGE_SIZE: u64 = 20;
+pub(super) const MAX_PAGE_SIZE: u64 = 10_000;
 
 /// Which page is asked for.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -46,12 +46,17 @@ impl FromRequestParts<App> for Paging {
         let number = number.filter(|number| *number < 1_000_000_000).ok_or(Error::NotFound("page"))?;
         let size = params.page_size.as_deref().and_then(whole_number).filter(|size| *size > 0);
         let size = size.unwrap_or(DEFAULT_PAGE_SIZE).min(MAX_PAGE_SIZE);
-        let asked = parts.extensions.get::<AskedPath>().map_or(parts.uri.path(), |asked| asked.0.as_str());
-        let mut url = url::Url::parse(&app.links.absolute(asked))
-            .map_err(|error| Error::internal("making a link to a page", error))?;
-        url.set_query(parts.uri.query());
-        Ok(Self { number, size, url })
+        Ok(Self { number, size, url: list_url(parts, app)? })
     }
+}
+
+/// Where a list was asked for, as the client wrote it.
+pub(super) fn list_url(parts: &Parts, app: &App) -> Result<url::Url, ApiError> {
+    let asked = parts.extensions.get::<AskedPath>().map_or(parts.uri.path(), |asked| asked.0.as_str());
+    let mut url = url::Url::parse(&app.links.absolute(asked))
+        .map_err(|error| Error::internal("making a link to a page", error))?;
+    url.set_query(parts.uri.query());
+    Ok(url)
 }
 
 /// A whole number, or the largest one for what is larger.

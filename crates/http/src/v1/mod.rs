@@ -1,12 +1,17 @@
 //! Version 1 of the API: one file per noun.
 
 pub(crate) mod attachments;
+pub(crate) mod broadcast;
 pub(crate) mod chatbots;
 pub(crate) mod citations;
 pub(crate) mod completions;
 pub(crate) mod conversations;
 pub(crate) mod faqs;
+pub(crate) mod contact_conversations;
+pub(crate) mod contact_credentials;
+pub(crate) mod contacts;
 pub(crate) mod files;
+pub(crate) mod inboxes;
 pub(crate) mod knowledge_bases;
 pub(crate) mod labels;
 pub(crate) mod media;

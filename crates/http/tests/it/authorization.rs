@@ -112,6 +112,24 @@ pub(crate) fn sample(method: &str, path: &str, own: &World) -> (&'static str, Op
             Some(json!({"name": "Changed", "kind": "openai", "baseUrl": "https://other.example/v1", "models": []})),
         ),
         ("DELETE", "model-providers/{id}/") => ("models:write", None),
+        ("GET", "inboxes/" | "inboxes/{id}/") => ("channels:read", None),
+        ("POST", "inboxes/") => {
+            ("channels:write", Some(json!({"name": "New", "channelType": "web", "chatbot": own.chatbot})))
+        }
+        ("PUT" | "PATCH", "inboxes/{id}/") => ("channels:write", Some(json!({"name": "Changed"}))),
+        ("DELETE", "inboxes/{id}/") => ("channels:write", None),
+        ("GET", "contacts/" | "contacts/{id}/") => ("contacts:read", None),
+        ("POST" | "PUT" | "PATCH", "contacts/" | "contacts/{id}/") => {
+            ("contacts:write", Some(json!({"name": "Changed"})))
+        }
+        ("DELETE", "contacts/{id}/") => ("contacts:write", None),
+        ("GET", "contacts/{id}/conversations/" | "contacts/{id}/conversations/latest/") => ("conversations:read", None),
+        ("POST", "contacts/broadcast-message/") => {
+            ("contacts:write", Some(json!({"message": "Changed", "contact_ids": [own.contact]})))
+        }
+        ("POST", "web-chats/{id}/setup-contact-credentials/") => {
+            ("contacts:write", Some(json!({"sourceId": "changed"})))
+        }
         ("GET", "tools/" | "tools/{id}/") => ("tools:read", None),
         ("POST", "tools/") => (
             "tools:write",
@@ -156,6 +174,8 @@ pub(crate) fn filled(path: &str, world: Option<&World>) -> String {
             "conversations" => id(|world| &world.conversation),
             "model-providers" => id(|world| &world.provider),
             "tools" => id(|world| &world.tool),
+            "contacts" => id(|world| &world.contact),
+            "inboxes" => id(|world| &world.inbox),
             "web-chats" => id(|world| &world.web_chat),
             _ => UNKNOWN.to_owned(),
         };

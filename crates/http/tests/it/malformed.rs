@@ -10,6 +10,10 @@ use crate::world::UNKNOWN;
 fn check_form(answer: &Answer) {
     let status = answer.status.as_u16();
     assert!((400..500).contains(&status), "{} was answered {status} {}", answer.asked, answer.text());
+    if status == 400 && answer.asked.ends_with("/setup-contact-credentials/") {
+        assert!(answer.body.is_empty(), "the contract gives this answer no body");
+        return;
+    }
     let body = answer.json();
     let has_detail = body["detail"].is_string() && body["code"].is_string();
     let has_fields = status == 400 && (body.as_object().is_some_and(|fields| !fields.is_empty()) || body.is_array());

@@ -26,6 +26,8 @@ pub(crate) struct World {
     pub(crate) webhook_record: String,
     pub(crate) tool: String,
     pub(crate) web_chat: String,
+    pub(crate) contact: String,
+    pub(crate) inbox: String,
 }
 
 /// An id of nothing.
@@ -63,6 +65,11 @@ pub(crate) async fn world(app: &TestApp, actor: &Actor, secret: &str) -> World {
         "allowedOrigins": [format!("https://{secret}.example")], "customDomain": {"domain": format!("{secret}.example.org")},
     });
     let web_chat = actor.make("web-chats/", &web_chat).await;
+    let contact = json!({
+        "sourceId": secret, "name": format!("Contact {secret}"),
+        "mcpCredentials": {"toolId": tool, "headers": {"Authorization": secret}},
+    });
+    let contact = actor.post(&format!("web-chats/{web_chat}/setup-contact-credentials/"), &contact).await.body_of(200);
     let shown = actor.get(&format!("knowledge-bases/{base}/files/{file}/")).await.body_of(200);
     assert_eq!(shown["status"], "done", "{shown}");
     let id = |value: &Value| value.as_str().unwrap().to_owned();
@@ -83,6 +90,8 @@ pub(crate) async fn world(app: &TestApp, actor: &Actor, secret: &str) -> World {
         model: id(&provider["models"][0]["id"]),
         tool,
         web_chat,
+        contact: id(&contact["id"]),
+        inbox: id(&contact["inbox"]["id"]),
         base,
     }
 }
@@ -143,6 +152,10 @@ pub(crate) async fn told(actor: &Actor, world: &World) -> Value {
         format!("messages/?conversation={}", world.conversation),
         "model-providers/".to_owned(),
         "large-language-models/".to_owned(),
+        "inboxes/".to_owned(),
+        format!("inboxes/{}/", world.inbox),
+        "contacts/".to_owned(),
+        format!("contacts/{}/", world.contact),
         "tools/".to_owned(),
         format!("tools/{}/", world.tool),
         "web-chats/".to_owned(),

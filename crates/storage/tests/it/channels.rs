@@ -94,6 +94,7 @@ async fn inboxes() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "the life of one contact")]
 async fn contacts_are_changed_listed_and_hidden() {
     let world = World::new().await;
     let all = world.fill().await;
@@ -114,6 +115,13 @@ async fn contacts_are_changed_listed_and_hidden() {
     write!(world, tenant, tx, line => inboxes::insert(tx, tenant, &line)).unwrap();
     let (another, who) = (line.id, second.id);
     write!(world, tenant, tx => contacts::join(tx, tenant, who, (another, Some("Crm_42")), later(2))).unwrap();
+
+    let alone = Contact { id: id(), name: "Alone".into(), ..second.clone() };
+    write!(world, tenant, tx, alone => contacts::add(tx, tenant, &alone)).unwrap();
+    let of_alone = read!(world, tenant, tx => contacts::inboxes(tx, tenant, &[alone.id])).unwrap();
+    assert!(of_alone.is_empty());
+    let alone = alone.id;
+    assert!(write!(world, tenant, tx => contacts::delete(tx, tenant, alone, later(1))).unwrap());
 
     let list = async |filter: Filter, page: Page| {
         let listing = read!(world, tenant, tx => contacts::list(tx, tenant, &filter, page)).unwrap();
