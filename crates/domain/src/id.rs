@@ -38,13 +38,6 @@ impl<K: IdKind> Id<K> {
         self.uuid
     }
 
-    /// A positive integer below 2^53 that is always the same for this id, for clients that know their
-    /// people by numbers. Two ids share one with a chance of about 2^-53.
-    pub fn number(self) -> u64 {
-        let low = self.uuid.as_u64_pair().1 & ((1 << 53) - 1);
-        low.max(1)
-    }
-
     /// Reads an id as people and clients write it (with or without hyphens, any case).
     /// `None` for anything else, so that a malformed id reads as "no such thing".
     pub fn parse(text: &str) -> Option<Self> {
@@ -227,17 +220,6 @@ mod tests {
         assert!(ids.is_sorted_by(|one, next| one < next));
         assert_eq!(kind::MessageId::parse(&ids[0].to_string()), Some(ids[0]));
         assert_eq!(kind::MessageId::parse("not-an-id"), None);
-    }
-
-    #[test]
-    fn numbers_are_exact_in_every_client() {
-        let id = |text: &str| kind::ContactId::parse(text).unwrap();
-        assert_eq!(id("019a0000-0000-7000-bfff-ffffffffffff").number(), (1 << 53) - 1);
-        assert_eq!(id("019a0000-0000-7000-8000-000000000000").number(), 1);
-        let now = Timestamp::from_millis(1_700_000_000_123);
-        let numbers: std::collections::HashSet<u64> =
-            (0..10_000).map(|_| Ids.next::<kind::Contact>(now).number()).collect();
-        assert_eq!(numbers.len(), 10_000);
     }
 
     #[test]

@@ -6,8 +6,8 @@ use parlance_storage::chatbots::Chatbot;
 use parlance_storage::messages::Message;
 use serde_json::{Value, json};
 
-use crate::App;
 use crate::citations::{Cited, CitedFile, display_score};
+use crate::{App, sender};
 
 /// The JSON of a reply to the message `reply_to` of `contact`.
 pub(crate) fn body(
@@ -33,7 +33,7 @@ pub(crate) fn body(
         "conversation_id": answer.conversation_id,
         "replyTo": reply_to,
         "contact": contact,
-        "sender": {"id": chatbot.id.number(), "name": chatbot.name, "avatar": null},
+        "sender": {"id": sender::number(chatbot.id), "name": chatbot.name, "avatar": null},
         "type": "outgoing",
         "content": answer.content,
         "contentPayload": null,

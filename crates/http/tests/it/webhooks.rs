@@ -6,12 +6,12 @@ use std::time::Duration;
 use parlance_domain::kind::{ConversationId, MessageId};
 use parlance_domain::{Id, Timestamp};
 use parlance_llm::ErrorKind;
-use parlance_service::{reply, webhook_delivery};
+use parlance_service::webhook_delivery;
 use parlance_storage::conversation_terms::Terms;
 use parlance_storage::jobs::{self, NewJob};
 use parlance_storage::messages::{self, Message};
+use parlance_storage::replies;
 use parlance_storage::webhooks::{self, Delivery};
-use parlance_storage::{conversations, replies};
 use parlance_testkit::{
     Actor, ManualClock, RECEIVERS_WORDS, Reaction, Received, Receiver, Script, ScriptedChat, TestApp,
 };
@@ -49,39 +49,11 @@ impl Story {
         Self { app, clock, chat, receiver, other, owner, chatbot, conversation }
     }
 
-    /// Stores a message of the contact, as somebody who writes does.
+    /// Stores a message of the contact. Gives its id.
     async fn write(&self, content: &str) -> MessageId {
-        let (app, tenant, conversation) = (self.app.app.clone(), self.app.tenant, self.conversation);
-        let content = content.to_owned();
-        let stored = self.app.app.db.write(tenant, move |tx| {
-            Box::pin(async move {
-                let contact = conversations::get(tx, tenant, conversation).await?.unwrap().contact_id;
-                let message = Message {
-                    id: app.new_id(),
-                    conversation_id: conversation,
-                    contact_id: Some(contact),
-                    user_id: None,
-                    kind: "incoming".to_owned(),
-                    state: "done".to_owned(),
-                    content,
-                    content_payload: None,
-                    query_metadata: None,
-                    attachments: "[]".to_owned(),
-                    citations: "[]".to_owned(),
-                    canvas: None,
-                    feedback_id: None,
-                    feedback_type: None,
-                    feedback_suggestion: None,
-                    feedback_at: None,
-                    error: None,
-                    created_at: app.now(),
-                };
-                messages::insert(tx, tenant, &message, &Terms::NONE).await?;
-                assert!(reply::enqueue_reply(tx, &app, tenant, conversation, message.id).await?);
-                Ok(message.id)
-            })
-        });
-        stored.await.unwrap()
+        let body = json!({"conversation": self.conversation, "content": content});
+        let stored = self.owner.post("messages/", &body).await.body_of(201);
+        Id::parse(stored["id"].as_str().unwrap()).unwrap()
     }
 
     /// The answer to a message.
@@ -234,6 +206,17 @@ async fn an_answer_that_fails_is_kept_and_told_to_nobody() {
     assert_eq!(told, [json!("好的。")]);
 }
 
+#[tokio::test]
+async fn a_person_who_takes_over_stops_what_waits() {
+    let story = Story::begin().await;
+    let message = story.write("在嗎？").await;
+    let path = format!("conversations/{}/update-auto-reply/", story.conversation);
+    story.owner.patch(&path, &json!({"autoReplyEnabled": false})).await.expect(200);
+    story.app.run_jobs().await;
+    assert!(story.answer(message).await.is_none() && story.receiver.seen().is_empty());
+    assert_eq!(story.chat.requests().len(), 1, "the greeting");
+}
+
 /// Seconds between the attempts to deliver one reply, by the receiver's signatures.
 fn pauses(seen: &[Received]) -> Vec<i64> {
     let times: Vec<i64> = seen.iter().map(|seen| seen.header("webhook-timestamp").parse().unwrap()).collect();
@@ -286,6 +269,35 @@ async fn a_receiver_may_ask_for_more_time() {
     assert_eq!(story.receiver.seen().len(), 2);
     story.after(Duration::from_secs(1)).await;
     assert_eq!(story.attempts().await.pop().unwrap(), ("HTTP 200".to_owned(), "succeeded".to_owned()));
+}
+
+#[tokio::test]
+async fn a_secret_is_shown_once_and_the_one_before_signs_for_a_day() {
+    let story = Story::begin().await;
+    let path = format!("chatbots/{}/webhook-secret/", story.chatbot);
+    let signatures = async || {
+        story.write("在嗎？").await;
+        story.app.run_jobs().await;
+        let seen = story.receiver.seen().pop().unwrap();
+        seen.header("webhook-signature").split(' ').map(str::to_owned).collect::<Vec<_>>()
+    };
+    // Before anybody asked for a secret there is a signature that nobody can check.
+    assert_eq!(signatures().await.len(), 1);
+    let first = story.owner.post(&path, &json!({})).await.body_of(200);
+    assert!(first["secret"].as_str().unwrap().starts_with("whsec_"));
+    assert_eq!(first["previousSecretValidUntil"], Value::Null);
+    assert_eq!(signatures().await.len(), 1);
+    let second = story.owner.post(&path, &json!({})).await.body_of(200);
+    assert_ne!(first["secret"], second["secret"]);
+    let until = story.app.app.now().plus(Duration::from_hours(24));
+    assert_eq!(second["previousSecretValidUntil"], until.to_string());
+    story.clock.advance(Duration::from_secs(24 * 3600 - 1));
+    let both = signatures().await;
+    assert!(both.len() == 2 && both.iter().all(|one| one.starts_with("v1,")) && both[0] != both[1], "{both:?}");
+    story.clock.advance(Duration::from_secs(1));
+    assert_eq!(signatures().await.len(), 1);
+    let shown = story.shown().await.to_string() + &json!(story.records().await).to_string();
+    assert!(!shown.contains("whsec_"));
 }
 
 #[tokio::test]

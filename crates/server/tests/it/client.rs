@@ -102,6 +102,11 @@ impl Client {
         request.header("Authorization", format!("Api-Key {}", self.key))
     }
 
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> RequestBuilder {
+        let request = self.http.patch(format!("{}/api/v1/{path}", self.url)).json(body);
+        request.header("Authorization", format!("Api-Key {}", self.key))
+    }
+
     /// Status of the probe at `path`, which needs no key.
     pub(crate) async fn probe(&self, path: &str) -> reqwest::Result<StatusCode> {
         Ok(self.http.get(format!("{}/{path}", self.url)).send().await?.status())

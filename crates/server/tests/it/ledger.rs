@@ -143,6 +143,7 @@ pub(crate) async fn wait_for_restart(error: &reqwest::Error, address: &mut Addre
     changed.unwrap_or_else(|_| panic!("no restart, but {error}")).unwrap();
 }
 
+/// Checks the database file of a server that does not run.
 pub(crate) async fn assert_sound(install: &Install) {
     if !install.is_sqlite() {
         return;

@@ -18,6 +18,7 @@ mod model;
 mod settings;
 mod stopping;
 mod traces;
+mod webhooks;
 
 // Documents that the tests of the parser make: good ones and hostile ones.
 #[path = "../../../ingestion/tests/it/make_hostile.rs"]

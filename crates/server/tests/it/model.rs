@@ -66,7 +66,8 @@ async fn answer(mut stream: TcpStream, speech: Speech, seen: &Mutex<Vec<String>>
     stream.shutdown().await
 }
 
-async fn read_request(stream: &mut TcpStream) -> std::io::Result<String> {
+/// Reads one request with its body.
+pub(crate) async fn read_request(stream: &mut TcpStream) -> std::io::Result<String> {
     let mut bytes = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
