@@ -248,3 +248,43 @@ async fn a_broadcast_reaches_the_latest_conversation_of_each_contact() {
         assert_eq!(refused, json!({field: ["At most 1 contacts get one message."]}));
     }
 }
+
+#[tokio::test]
+async fn the_conversations_of_a_contact_are_listed_and_the_latest_is_found() {
+    let app = TestApp::start().await;
+    let owner = app.owner();
+    let inbox = api_inbox(&app, &owner).await;
+    let contact = owner.make("contacts/", &json!({"name": "Guest", "inbox": inbox, "sourceId": "g"})).await;
+    let conversations = format!("contacts/{contact}/conversations");
+    assert_eq!(owner.get(&conversations).await.body_of(200), json!({"count": 0, "results": []}));
+    owner.get(&format!("{conversations}/latest")).await.expect(404);
+    let completions = format!("chatbots/{}/completions/", app.chatbot());
+    let mut begun = Vec::new();
+    for question in ["first harbour", "second garden"] {
+        let ask = json!({"message": {"content": question}, "sourceId": "g"});
+        begun.push(owner.post(&completions, &ask).await.body_of(200)["conversationId"].clone());
+    }
+    owner.ask(&app.chatbot(), "somebody else").await;
+    let listed = owner.get(&conversations).await.body_of(200);
+    assert_eq!((&listed["count"], &listed["results"][0]["id"]), (&json!(2), &begun[1]));
+    assert_eq!(
+        (&listed["results"][0]["contact"]["id"], &listed["results"][0]["inbox"]["id"]),
+        (&json!(contact), &inbox["id"])
+    );
+    assert_eq!(owner.get(&format!("{conversations}/latest/")).await.body_of(200)["id"], begun[1]);
+    let here = inbox["id"].as_str().unwrap();
+    for (query, found) in [
+        ("keyword=HARBOUR".to_owned(), vec![&begun[0]]),
+        ("keyword=qqxyz".to_owned(), vec![]),
+        (format!("inboxes={here},{UNKNOWN}"), vec![&begun[1], &begun[0]]),
+        (format!("inboxes={UNKNOWN}"), vec![]),
+        (format!("inboxes={here}&inboxes={here}&keyword=garden"), vec![&begun[1]]),
+    ] {
+        let listed = owner.get(&format!("{conversations}?{query}")).await.body_of(200);
+        let ids: Vec<&Value> = listed["results"].as_array().unwrap().iter().map(|shown| &shown["id"]).collect();
+        assert_eq!(ids, found, "{query}");
+    }
+    owner.delete(&format!("contacts/{contact}/")).await.expect(204);
+    owner.get(&conversations).await.expect(404);
+    owner.get(&format!("{conversations}/latest")).await.expect(404);
+}
