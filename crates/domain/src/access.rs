@@ -97,6 +97,81 @@ impl Scopes {
     }
 }
 
+impl std::ops::BitAnd for Scopes {
+    type Output = Self;
+
+    /// What both allow.
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+impl std::ops::BitOr for Scopes {
+    type Output = Self;
+
+    /// What either allows.
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl std::fmt::Display for Scopes {
+    /// Names joined by spaces, as stored. Everything is spelled out, so that it does not grow.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let allowed = Permission::ALL.iter().filter(|permission| self.contains(**permission));
+        let names: Vec<_> = allowed.map(|permission| permission.name()).collect();
+        formatter.write_str(&names.join(" "))
+    }
+}
+
+/// What somebody is in their organisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// May do everything, also decide about owners. There is always one.
+    Owner,
+    /// May do everything, but not decide about owners.
+    Admin,
+    /// Works with assistants, knowledge and conversations.
+    Member,
+    /// Sees, and changes nothing.
+    Viewer,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 4] = [Self::Owner, Self::Admin, Self::Member, Self::Viewer];
+
+    /// Name as stored and shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Admin => "admin",
+            Self::Member => "member",
+            Self::Viewer => "viewer",
+        }
+    }
+
+    /// The role with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+
+    /// What it allows by itself. Groups may add to it.
+    pub fn scopes(self) -> Scopes {
+        match self {
+            Self::Owner | Self::Admin => Scopes::all(),
+            Self::Member => Permission::ALL
+                .iter()
+                .copied()
+                .filter(|permission| !matches!(permission, Permission::WriteOrganisation | Permission::WriteModels))
+                .collect(),
+            Self::Viewer => {
+                Permission::ALL.iter().copied().filter(|permission| permission.name().ends_with(":read")).collect()
+            }
+        }
+    }
+}
+
 impl FromIterator<Permission> for Scopes {
     fn from_iter<I: IntoIterator<Item = Permission>>(permissions: I) -> Self {
         Self(permissions.into_iter().fold(0, |bits, permission| bits | permission.bit()))
@@ -154,6 +229,21 @@ mod tests {
     #[test]
     fn unknown_scopes_allow_nothing() {
         assert_eq!(Scopes::parse("everything chatbots:wrote"), Scopes::NONE);
+    }
+
+    #[test]
+    fn roles_allow_less_and_less() {
+        for pair in Role::ALL.windows(2) {
+            assert_eq!(pair[0].scopes() & pair[1].scopes(), pair[1].scopes(), "{pair:?}");
+        }
+        assert!(!Role::Member.scopes().contains(Permission::WriteOrganisation));
+        assert!(Role::Member.scopes().contains(Permission::Complete));
+        assert!(!Role::Viewer.scopes().contains(Permission::Complete));
+        assert_eq!(Role::parse("owner"), Some(Role::Owner));
+        assert_eq!(Role::parse("Owner"), None);
+        assert_eq!(Scopes::parse(&Scopes::all().to_string()), Scopes::all());
+        let both = Scopes::parse("chatbots:read") | Scopes::parse("models:write");
+        assert_eq!(both.to_string(), "chatbots:read models:write");
     }
 
     #[test]

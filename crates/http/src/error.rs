@@ -157,6 +157,7 @@ impl utoipa::IntoResponses for ApiErrors {
             ("409", "Not possible in the present state.", true),
             ("413", "Larger than the limit.", true),
             ("415", "Not a media type that is understood.", true),
+            ("422", "An idempotency key that was used for another request.", true),
             ("429", "Too many requests.", true),
             ("503", "Not possible now; try again later.", true),
             ("507", "No space left.", true),

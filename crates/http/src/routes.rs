@@ -18,9 +18,9 @@ use crate::health::Readiness;
 use crate::reference::ApiKeyScheme;
 use crate::request_log::{Meters, log_request};
 use crate::v1::{
-    attachments, broadcast, chatbots, completions, contact_conversations, contact_credentials, contacts, conversations,
-    faqs, files, inboxes, knowledge_bases, labels, media, messages, models, parsers, providers, sent_messages,
-    text_nodes, tools, uploads, web_chats, webhooks,
+    api_keys, attachments, broadcast, chatbots, completions, contact_conversations, contact_credentials, contacts,
+    conversations, faqs, files, groups, inboxes, knowledge_bases, labels, media, messages, models, organizations,
+    parsers, providers, sent_messages, text_nodes, tools, uploads, web_chats, webhooks,
 };
 use crate::writes::Writes;
 use crate::{health, reference, writes};
@@ -108,6 +108,35 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(tools::get, tools::replace, tools::update, tools::delete))
         .routes(routes!(web_chats::list, web_chats::create))
         .routes(routes!(web_chats::get, web_chats::replace, web_chats::update, web_chats::delete))
+        .merge(organization_routes())
+}
+
+/// The operations on the organisation, its people, groups and keys.
+fn organization_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(organizations::list))
+        .routes(routes!(organizations::get, organizations::replace, organizations::update))
+        .routes(routes!(organizations::members, organizations::add_member))
+        .routes(routes!(organizations::member, organizations::update_member, organizations::remove_member))
+        .routes(routes!(organizations::users))
+        .routes(routes!(
+            organizations::current_user,
+            organizations::replace_current_user,
+            organizations::update_current_user
+        ))
+        .routes(routes!(organizations::user, organizations::replace_user, organizations::update_user))
+        .routes(routes!(organizations::permissions))
+        .routes(routes!(groups::list, groups::create))
+        .routes(routes!(groups::get, groups::replace, groups::update, groups::delete))
+        .routes(routes!(groups::list_members, groups::add_member))
+        .routes(routes!(groups::add_members))
+        .routes(routes!(groups::get_member, groups::remove_member))
+        .routes(routes!(groups::list_chatbots, groups::add_chatbot))
+        .routes(routes!(groups::add_chatbots))
+        .routes(routes!(groups::remove_chatbot))
+        .routes(routes!(api_keys::list, api_keys::create))
+        .routes(routes!(api_keys::get, api_keys::update, api_keys::revoke))
+        .routes(routes!(api_keys::audit_log))
 }
 
 /// The operations that take a file in a form as well as JSON.

@@ -8,11 +8,12 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::{HeaderValue, header};
-use parlance_domain::Tenant;
+use parlance_domain::{Principal, Tenant};
 use parlance_service::App;
 use parlance_service::live_answer::{AnswerEvent, Done, End, Reader};
+use parlance_service::open_streams::watch;
 use serde_json::{Value, json};
 
 use crate::v1::citations::{citation_nodes, citations};
@@ -134,6 +135,18 @@ pub(crate) fn follow(app: &App, reader: Reader) -> Response {
         }
     });
     response(Body::from_stream(frames))
+}
+
+/// As [`follow`], for somebody who did not ask: ends when their credential is not good any more.
+pub(crate) fn follow_for(app: &App, principal: &Principal, reader: Reader) -> Response {
+    let watched = watch(app, principal);
+    let gone = watched.gone().clone();
+    let (parts, body) = follow(app, reader).into_parts();
+    let frames = body.into_data_stream().take_until(async move {
+        let _watched = watched;
+        gone.cancelled().await;
+    });
+    Response::from_parts(parts, Body::from_stream(frames))
 }
 
 /// The response that tells an answer from storage: all its text at once, then how it ended.

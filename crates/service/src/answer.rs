@@ -23,6 +23,7 @@ use crate::citations::Cited;
 use crate::conversation_turn::{self, OpenTurn, Question};
 use crate::live_answer::{End, LiveAnswer, Reader};
 use crate::models::Chat;
+use crate::open_streams::watch;
 use crate::prompt::{PromptParts, condense_request, request, source_text};
 use crate::reply::Owed;
 use crate::search::{Found, SearchResult, search};
@@ -89,7 +90,7 @@ pub async fn start(app: &App, principal: &Principal, chatbot: ChatbotId, questio
         .map_err(|_full| Error::Unavailable("too many answers are being made; try again in a moment".to_owned()))?;
     let plan = turn_plan(app, principal.tenant, chatbot).await?;
     let chat = app.catalogue.chat(app, principal.tenant, plan.chatbot.model_id).await?;
-    let (task_app, tenant) = (app.clone(), principal.tenant);
+    let (task_app, principal, tenant) = (app.clone(), *principal, principal.tenant);
     let span = tracing::info_span!("answer", chatbot = %plan.chatbot.id);
     // In a task of its own: a caller who goes away now must not leave a stored question without
     // anybody who answers it. Its reader is dropped then, which stops the answer as always.
@@ -102,7 +103,16 @@ pub async fn start(app: &App, principal: &Principal, chatbot: ChatbotId, questio
         let channel = "api".to_owned();
         let turn = Turn { plan, chat, open, question, tenant, channel, reply: None, started, slot };
         let run_app = task_app.clone();
-        task_app.tasks.spawn(async move { run(&run_app, turn, &answer).await }.instrument(span));
+        let credential = watch(&task_app, &principal);
+        let running = async move {
+            let mut making = std::pin::pin!(run(&run_app, turn, &answer));
+            tokio::select! {
+                () = making.as_mut() => return,
+                () = credential.gone().cancelled() => answer.cancel(),
+            }
+            making.await;
+        };
+        task_app.tasks.spawn(running.instrument(span));
         Ok(reader)
     }));
     starting.await.map_err(|error| Error::internal("starting an answer", error))?

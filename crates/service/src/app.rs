@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::authenticate::KeyCache;
 use crate::links::LinkSigner;
 use crate::models::Catalogue;
+use crate::open_streams::OpenStreams;
 use crate::rate_limit::RateLimits;
 use crate::settings::Settings;
 use crate::streams::{Retention, Streams};
@@ -85,6 +86,8 @@ pub struct Inner {
     pub links: LinkSigner,
     /// API keys seen a moment ago.
     pub keys: KeyCache,
+    /// Credentials that open streams depend on.
+    pub open_streams: OpenStreams,
     /// How often whom has asked lately.
     pub rate_limits: RateLimits,
     /// What turns need to know, read a moment ago.
@@ -120,6 +123,7 @@ impl App {
                 search_slots: Semaphore::new(search_slots()),
                 links,
                 keys: KeyCache::default(),
+                open_streams: OpenStreams::default(),
                 rate_limits: RateLimits::default(),
                 plans: TurnPlans::default(),
                 db: parts.db,

@@ -6,8 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use parlance_domain::kind::{ApiKeyId, WebChatId};
-use parlance_domain::{Error, Principal, PrincipalKind, Result, Scopes, Tenant, Timestamp};
-use parlance_storage::Scope;
+use parlance_domain::{Error, Principal, PrincipalKind, Result, Role, Scopes, Tenant, Timestamp};
+use parlance_storage::api_keys::{self, ApiKey};
+use parlance_storage::{Scope, Tx, groups, members};
 use sha2::{Digest, Sha256};
 
 use crate::App;
@@ -56,6 +57,12 @@ impl KeyCache {
         }
     }
 
+    /// Forgets the keys of an organisation whose people or their permissions changed.
+    pub fn forget_organisation(&self, tenant: Tenant) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, remembered| remembered.principal.tenant != tenant);
+    }
+
     /// Forgets a key that was just revoked.
     pub fn forget(&self, id: ApiKeyId) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,6 +98,38 @@ pub fn note_refusal(app: &App, address: IpAddr) -> Result<()> {
     app.rate_limits.check(Kind::Refused, &address, app.settings.refused_rate, Instant::now())
 }
 
+/// What a stored key allows now: its own scopes, as far as the role of its user and their groups
+/// allow them. `None` when it is not good (any more).
+async fn effective(tx: &mut Tx, tenant: Tenant, key: &ApiKey, now: Timestamp) -> Result<Option<Scopes>> {
+    if key.revoked_at.is_some() || key.expires_at.is_some_and(|end| end <= now) {
+        return Ok(None);
+    }
+    let Some(user) = members::get(tx, tenant, key.user_id).await? else { return Ok(None) };
+    let own = Scopes::parse(&key.scopes);
+    // A role that this release does not know allows nothing.
+    let role = Role::parse(&user.role).map_or(Scopes::NONE, Role::scopes);
+    if own & role == own {
+        return Ok(Some(own));
+    }
+    let groups = groups::permissions_of(tx, tenant, user.id).await?;
+    let given = groups.iter().fold(role, |given, group| given | Scopes::parse(group));
+    Ok(Some(own & given))
+}
+
+/// Whether a credential that was good when a stream began still is, and allows all that it allowed
+/// then. For streams that stay open; [`crate::open_streams`] asks for all of them.
+pub async fn still_valid(app: &App, principal: &Principal) -> Result<bool> {
+    match principal.kind {
+        PrincipalKind::ApiKey(id) => {
+            let mut tx = app.db.read(principal.tenant).await?;
+            let Some(key) = api_keys::get(&mut tx, principal.tenant, id).await? else { return Ok(false) };
+            let scopes = effective(&mut tx, principal.tenant, &key, app.now()).await?;
+            Ok(scopes.is_some_and(|scopes| scopes & principal.scopes == principal.scopes))
+        }
+        PrincipalKind::Visitor(_) => Ok(true),
+    }
+}
+
 /// Who the value of an `Authorization` header belongs to.
 pub async fn authenticate(app: &App, authorization: Option<&[u8]>) -> Result<Principal> {
     let header = authorization.ok_or(Error::Unauthenticated(MISSING))?;
@@ -112,16 +151,12 @@ pub async fn authenticate(app: &App, authorization: Option<&[u8]>) -> Result<Pri
         return if alive(expires_at) { Ok(principal) } else { Err(Error::Unauthenticated(UNKNOWN)) };
     }
     let mut tx = app.db.read(Scope::System).await?;
-    let stored = parlance_storage::api_keys::by_hash(&mut tx, &hex::encode(hash)).await?;
-    let Some(stored) = stored.filter(|stored| stored.revoked_at.is_none() && alive(stored.expires_at)) else {
-        return Err(Error::Unauthenticated(UNKNOWN));
-    };
-    let principal = Principal {
-        tenant: Tenant::authenticated(stored.organisation),
-        user: Some(stored.user_id),
-        kind: PrincipalKind::ApiKey(stored.id),
-        scopes: Scopes::parse(&stored.scopes),
-    };
+    let stored = api_keys::by_hash(&mut tx, &hex::encode(hash)).await?;
+    let stored = stored.ok_or(Error::Unauthenticated(UNKNOWN))?;
+    let tenant = Tenant::authenticated(stored.organisation);
+    let scopes = effective(&mut tx, tenant, &stored, now).await?.ok_or(Error::Unauthenticated(UNKNOWN))?;
+    let kind = PrincipalKind::ApiKey(stored.id);
+    let principal = Principal { tenant, user: Some(stored.user_id), kind, scopes };
     app.keys.put(hash, principal, stored.expires_at);
     Ok(principal)
 }

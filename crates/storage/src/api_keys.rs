@@ -70,6 +70,27 @@ pub async fn list(tx: &mut Tx, tenant: Tenant) -> Result<Vec<ApiKey>> {
     .map_err(fault)
 }
 
+/// One key.
+pub async fn get(tx: &mut Tx, tenant: Tenant, id: ApiKeyId) -> Result<Option<ApiKey>> {
+    on_tx!(tx, db => sqlx::query_as(
+        "SELECT id, org_id, user_id, name, key_hash, scopes, created_at, expires_at, revoked_at \
+         FROM api_keys WHERE org_id = $1 AND id = $2",
+    ).bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+    .map_err(fault)
+}
+
+/// Gives a key another name. False when there is no such key.
+pub async fn rename(tx: &mut Tx, tenant: Tenant, id: ApiKeyId, name: &str) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query("UPDATE api_keys SET name = $3 WHERE org_id = $1 AND id = $2")
+            .bind(tenant.organisation())
+            .bind(id)
+            .bind(name)
+    )
+    .map(|changed| changed > 0)
+}
+
 /// Takes a key back. False when there is no such key.
 pub async fn revoke(tx: &mut Tx, tenant: Tenant, id: ApiKeyId, now: Timestamp) -> Result<bool> {
     execute!(

@@ -61,10 +61,23 @@ pub async fn insert(tx: &mut Tx, organisation: &Organisation) -> Result<()> {
     .map(drop)
 }
 
+/// Changes name and time zone.
+pub async fn update(tx: &mut Tx, tenant: Tenant, organisation: &Organisation) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query("UPDATE organisations SET name = $2, time_zone = $3 WHERE org_id = $1")
+            .bind(tenant.organisation())
+            .bind(&organisation.name)
+            .bind(&organisation.time_zone)
+    )
+    .map(drop)
+}
+
 /// The organisation's first owner.
 pub async fn owner(tx: &mut Tx, tenant: Tenant) -> Result<Option<User>> {
     on_tx!(tx, db => sqlx::query_as(
-        "SELECT id, name, role, created_at FROM users WHERE org_id = $1 AND role = 'owner' ORDER BY created_at LIMIT 1",
+        "SELECT id, name, role, created_at FROM users WHERE org_id = $1 AND role = 'owner' AND removed_at IS NULL \
+         ORDER BY created_at LIMIT 1",
     ).bind(tenant.organisation()).fetch_optional(db).await)
     .map_err(fault)
 }

@@ -41,6 +41,21 @@ impl<A: IdKind, B: IdKind, S: Send + Sync> FromRequestParts<S> for PathIds<A, B>
     }
 }
 
+/// The three ids of a path, in order.
+pub(crate) struct PathIds3<A: IdKind, B: IdKind, C: IdKind>(pub(crate) Id<A>, pub(crate) Id<B>, pub(crate) Id<C>);
+
+impl<A: IdKind, B: IdKind, C: IdKind, S: Send + Sync> FromRequestParts<S> for PathIds3<A, B, C> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let values = path_values(parts, state).await?;
+        let first = values.first().and_then(|value| Id::parse(value)).ok_or(Error::NotFound(A::NOUN))?;
+        let second = values.get(1).and_then(|value| Id::parse(value)).ok_or(Error::NotFound(B::NOUN))?;
+        let third = values.get(2).and_then(|value| Id::parse(value)).ok_or(Error::NotFound(C::NOUN))?;
+        Ok(Self(first, second, third))
+    }
+}
+
 /// Another thing, named in a body by its id or by an object with an `id`. What is not an id is kept
 /// as text, so that the caller decides between an error and a default.
 #[derive(Clone, Debug, PartialEq, Eq)]

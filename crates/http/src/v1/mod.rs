@@ -1,5 +1,6 @@
 //! Version 1 of the API: one file per noun.
 
+pub(crate) mod api_keys;
 pub(crate) mod attachments;
 pub(crate) mod broadcast;
 pub(crate) mod chatbots;
@@ -11,6 +12,7 @@ pub(crate) mod contact_conversations;
 pub(crate) mod contact_credentials;
 pub(crate) mod contacts;
 pub(crate) mod files;
+pub(crate) mod groups;
 pub(crate) mod inboxes;
 pub(crate) mod knowledge_bases;
 pub(crate) mod labels;
@@ -18,6 +20,7 @@ pub(crate) mod media;
 pub(crate) mod message_view;
 pub(crate) mod messages;
 pub(crate) mod models;
+pub(crate) mod organizations;
 pub(crate) mod parsers;
 pub(crate) mod providers;
 pub(crate) mod sent_messages;

@@ -94,6 +94,13 @@ pub(crate) fn sample(method: &str, path: &str, own: &World) -> (&'static str, Op
             | "parsers/supported-file-types/"
             | "allowed-file-types/",
         ) => ("knowledge:read", None),
+        (_, path)
+            if ["organizations/", "users/", "permissions/", "api-keys/", "audit-log/"]
+                .iter()
+                .any(|noun| path.starts_with(noun)) =>
+        {
+            organization_sample(method, path, own)
+        }
         ("GET", "attachments/" | "attachments/{id}/") => ("conversations:read", None),
         ("POST", "attachments/" | "attachments-upload/" | "conversations/{id}/attachments/") => {
             ("conversations:write", Some(file))
@@ -149,12 +156,39 @@ pub(crate) fn sample(method: &str, path: &str, own: &World) -> (&'static str, Op
     }
 }
 
+fn organization_sample(method: &str, path: &str, own: &World) -> (&'static str, Option<Value>) {
+    let last = path.trim_end_matches('/').rsplit('/').find(|part| !part.starts_with('{')).unwrap();
+    let body = match (method, last) {
+        ("GET", _) => return ("organisation:read", None),
+        ("DELETE", _) => None,
+        ("POST", "group-members") => Some(json!({"user": own.member})),
+        ("POST", "group-chatbots") => Some(json!({"chatbot": own.chatbot})),
+        ("POST", "bulk-create") => Some(json!({"users": [own.member], "chatbots": [own.chatbot]})),
+        ("POST", "groups") => Some(json!({"name": "New", "permissions": ["chatbots:read"]})),
+        _ => Some(json!({"name": "Changed"})),
+    };
+    ("organisation:write", body)
+}
+
 /// The path with the ids of `world`, or with ids of nothing.
 pub(crate) fn filled(path: &str, world: Option<&World>) -> String {
     let id = |pick: fn(&World) -> &String| world.map_or(UNKNOWN.to_owned(), |world| pick(world).clone());
     let noun = path.strip_prefix("/api/v1/").unwrap().split('/').next().unwrap();
     let query = if path.ends_with("/search/") { "?query=word" } else { "" };
-    let path = if path.contains("{chatbot}") {
+    let path = if noun == "organizations" || noun == "users" || noun == "api-keys" {
+        let path = path
+            .replace("{organization}", &id(|world| &world.organization))
+            .replace("{group}", &id(|world| &world.group))
+            .replace("organizations/{id}/", &format!("organizations/{}/", id(|world| &world.organization)));
+        let last = match path.trim_end_matches("/{id}/").rsplit('/').next().unwrap() {
+            "groups" => id(|world| &world.group),
+            "group-members" => id(|world| &world.group_member),
+            "group-chatbots" => id(|world| &world.group_chatbot),
+            "api-keys" => id(|world| &world.key),
+            _ => id(|world| &world.member),
+        };
+        path.replace("{id}", &last)
+    } else if path.contains("{chatbot}") {
         path.replace("{chatbot}", &id(|world| &world.chatbot)).replace("{id}", &id(|world| &world.webhook_record))
     } else if path.contains("{kb}") {
         let last = if path.contains("/labels/") {
@@ -239,7 +273,9 @@ async fn bad_credentials_reach_nothing() {
 
 #[tokio::test]
 async fn each_operation_needs_its_permission() {
-    const SCOPES: [&str; 15] = [
+    const SCOPES: [&str; 17] = [
+        "organisation:read",
+        "organisation:write",
         "chatbots:read",
         "chatbots:write",
         "knowledge:read",

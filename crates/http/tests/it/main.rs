@@ -22,6 +22,7 @@ mod labels;
 mod malformed;
 mod messages;
 mod openapi;
+mod organization;
 mod paging;
 mod providers;
 mod rate_limits;

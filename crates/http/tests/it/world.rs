@@ -8,6 +8,12 @@ use serde_json::{Value, json};
 /// Ids of one of everything.
 #[derive(Debug)]
 pub(crate) struct World {
+    pub(crate) organization: String,
+    pub(crate) member: String,
+    pub(crate) group: String,
+    pub(crate) group_member: String,
+    pub(crate) group_chatbot: String,
+    pub(crate) key: String,
     pub(crate) chatbot: String,
     pub(crate) base: String,
     pub(crate) file: String,
@@ -75,7 +81,22 @@ pub(crate) async fn world(app: &TestApp, actor: &Actor, secret: &str) -> World {
     let id = |value: &Value| value.as_str().unwrap().to_owned();
     let tenant = app.tenant_of(actor).await;
     let webhook_record = webhook_record(app, tenant, (&chatbot, &id(&answer["messageId"])), secret).await;
+    let organization = id(&actor.get("organizations/").await.body_of(200)["results"][0]["id"]);
+    let place = format!("organizations/{organization}");
+    let member = actor.make(&format!("{place}/members/"), &json!({"name": format!("Member {secret}")})).await;
+    let group = json!({"name": format!("Group {secret}"), "permissions": ["models:write"]});
+    let group = actor.make(&format!("{place}/groups/"), &group).await;
+    let group_member = actor.make(&format!("{place}/groups/{group}/group-members/"), &json!({"user": member})).await;
+    let linked = json!({"chatbot": chatbot});
+    let group_chatbot = actor.make(&format!("{place}/groups/{group}/group-chatbots/"), &linked).await;
+    let key = actor.make("api-keys/", &json!({"name": format!("Key {secret}")})).await;
     World {
+        organization,
+        member,
+        group,
+        group_member,
+        group_chatbot,
+        key,
         webhook_record,
         chatbot,
         file,

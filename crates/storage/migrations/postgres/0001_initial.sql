@@ -19,8 +19,10 @@ CREATE TABLE users (
     name TEXT COLLATE "C" NOT NULL,
     email TEXT COLLATE "C",
     role TEXT COLLATE "C" NOT NULL,
-    created_at BIGINT NOT NULL
+    created_at BIGINT NOT NULL,
+    removed_at BIGINT
 );
+CREATE INDEX users_by_org ON users (org_id, created_at);
 
 CREATE TABLE api_keys (
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
@@ -94,6 +96,36 @@ CREATE TABLE chatbots (
     updated_at BIGINT NOT NULL
 );
 CREATE INDEX chatbots_by_org ON chatbots (org_id, created_at);
+
+CREATE TABLE groups (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL REFERENCES organisations (org_id),
+    name TEXT COLLATE "C" NOT NULL,
+    permissions TEXT COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX groups_by_org ON groups (org_id, created_at);
+
+CREATE TABLE group_members (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL,
+    group_id TEXT COLLATE "C" NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
+    user_id TEXT COLLATE "C" NOT NULL REFERENCES users (id),
+    created_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX group_members_once ON group_members (group_id, user_id);
+CREATE INDEX group_members_by_user ON group_members (user_id);
+
+CREATE TABLE group_chatbots (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    org_id TEXT COLLATE "C" NOT NULL,
+    group_id TEXT COLLATE "C" NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
+    chatbot_id TEXT COLLATE "C" NOT NULL REFERENCES chatbots (id) ON DELETE CASCADE,
+    created_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX group_chatbots_once ON group_chatbots (group_id, chatbot_id);
+CREATE INDEX group_chatbots_by_chatbot ON group_chatbots (chatbot_id);
 
 CREATE TABLE chatbot_knowledge_bases (
     org_id TEXT COLLATE "C" NOT NULL,
@@ -830,5 +862,23 @@ CREATE POLICY idempotency_keys_of_organisation ON idempotency_keys
 ALTER TABLE audit_entries ENABLE ROW LEVEL SECURITY;
 ALTER TABLE audit_entries FORCE ROW LEVEL SECURITY;
 CREATE POLICY audit_entries_of_organisation ON audit_entries
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE groups ENABLE ROW LEVEL SECURITY;
+ALTER TABLE groups FORCE ROW LEVEL SECURITY;
+CREATE POLICY groups_of_organisation ON groups
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE group_members ENABLE ROW LEVEL SECURITY;
+ALTER TABLE group_members FORCE ROW LEVEL SECURITY;
+CREATE POLICY group_members_of_organisation ON group_members
+    USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
+    WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));
+
+ALTER TABLE group_chatbots ENABLE ROW LEVEL SECURITY;
+ALTER TABLE group_chatbots FORCE ROW LEVEL SECURITY;
+CREATE POLICY group_chatbots_of_organisation ON group_chatbots
     USING (current_setting('parlance.organisation', TRUE) IN (org_id, '*'))
     WITH CHECK (current_setting('parlance.organisation', TRUE) IN (org_id, '*'));

@@ -19,8 +19,10 @@ CREATE TABLE users (
     name TEXT NOT NULL,
     email TEXT,
     role TEXT NOT NULL,
-    created_at BIGINT NOT NULL
+    created_at BIGINT NOT NULL,
+    removed_at BIGINT
 );
+CREATE INDEX users_by_org ON users (org_id, created_at);
 
 CREATE TABLE api_keys (
     id TEXT NOT NULL PRIMARY KEY,
@@ -94,6 +96,36 @@ CREATE TABLE chatbots (
     updated_at BIGINT NOT NULL
 );
 CREATE INDEX chatbots_by_org ON chatbots (org_id, created_at);
+
+CREATE TABLE groups (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL REFERENCES organisations (org_id),
+    name TEXT NOT NULL,
+    permissions TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX groups_by_org ON groups (org_id, created_at);
+
+CREATE TABLE group_members (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL,
+    group_id TEXT NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
+    user_id TEXT NOT NULL REFERENCES users (id),
+    created_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX group_members_once ON group_members (group_id, user_id);
+CREATE INDEX group_members_by_user ON group_members (user_id);
+
+CREATE TABLE group_chatbots (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL,
+    group_id TEXT NOT NULL REFERENCES groups (id) ON DELETE CASCADE,
+    chatbot_id TEXT NOT NULL REFERENCES chatbots (id) ON DELETE CASCADE,
+    created_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX group_chatbots_once ON group_chatbots (group_id, chatbot_id);
+CREATE INDEX group_chatbots_by_chatbot ON group_chatbots (chatbot_id);
 
 CREATE TABLE chatbot_knowledge_bases (
     org_id TEXT NOT NULL,

@@ -14,6 +14,7 @@ mod faqs;
 mod isolation;
 mod jobs;
 mod knowledge;
+mod members;
 mod opening;
 mod organisations;
 mod replies;

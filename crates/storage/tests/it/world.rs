@@ -37,7 +37,7 @@ use parlance_storage::{
 };
 
 pub(crate) use crate::database::{NOW, World, id, later, postgres_tables, read, scopes, write};
-use crate::request_rows;
+use crate::{members, request_rows};
 
 impl World {
     /// Makes one of everything for [`World::tenant`].
@@ -405,6 +405,7 @@ fn insert_all(tx: &mut Tx, tenant: Tenant, all: Things) -> BoxFuture<'_, Result<
         webhooks::set_secret(tx, tenant, all.chatbot.id, (&[1, 2], later(60)), NOW).await?;
         webhooks::insert(tx, tenant, &all.delivery).await?;
         webhooks::insert_attempt(tx, tenant, &all.attempt).await?;
+        members::insert(tx, tenant, all.user.id, all.chatbot.id).await?;
         request_rows::insert(tx, tenant, all.user.id, all.chatbot.id).await?;
         Ok(())
     })
