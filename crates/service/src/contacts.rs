@@ -1,5 +1,7 @@
 //! Contacts: the people who write, as other programs keep them.
 
+use std::collections::HashMap;
+
 use parlance_domain::kind::{ContactId, InboxId};
 use parlance_domain::{Error, FieldErrors, Result, Tenant};
 use parlance_retrieval::fold;
@@ -165,7 +167,7 @@ pub(crate) async fn view(tx: &mut Tx, tenant: Tenant, contact: Contact) -> Resul
 
 async fn views(tx: &mut Tx, tenant: Tenant, contacts: Vec<Contact>) -> Result<Vec<ContactView>> {
     let ids: Vec<ContactId> = contacts.iter().map(|contact| contact.id).collect();
-    let places = std::collections::HashMap::<ContactId, usize>::from_iter(ids.iter().copied().zip(0..));
+    let places: HashMap<ContactId, usize> = ids.iter().copied().zip(0..).collect();
     let mut views: Vec<ContactView> = contacts
         .into_iter()
         .map(|contact| ContactView { contact, inboxes: Vec::new(), credentials: Vec::new() })
@@ -225,6 +227,9 @@ pub(crate) async fn repeat<T, F: Future<Output = Result<T>>>(write: impl Fn() ->
     }
 }
 
+/// Whether a text is what a field holds.
+type Check<'a> = &'a dyn Fn(&str) -> bool;
+
 fn apply(contact: &mut Contact, draft: &ContactDraft) -> Result<()> {
     let mut errors = FieldErrors::default();
     if let Some(name) = &draft.name {
@@ -238,7 +243,7 @@ fn apply(contact: &mut Contact, draft: &ContactDraft) -> Result<()> {
         parts.is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !text.contains(char::is_whitespace))
     };
     let any = |_: &str| true;
-    let texts: [(_, _, _, usize, &dyn Fn(&str) -> bool, _); 4] = [
+    let texts: [(_, _, _, _, Check<'_>, _); 4] = [
         ("avatar", &draft.avatar, &mut contact.avatar, MAX_AVATAR, &is_picture, "Enter a valid URL."),
         ("phoneNumber", &draft.phone_number, &mut contact.phone_number, MAX_PHONE, &any, ""),
         ("email", &draft.email, &mut contact.email, MAX_EMAIL, &is_email, "Enter a valid email address."),

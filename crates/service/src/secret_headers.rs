@@ -46,12 +46,9 @@ pub enum Form {
 /// Reads an object of names and texts, the same as JSON text, or a list of objects with `key` (or
 /// `name`) and `value`. Null is an empty one; a null value is one that is stored already.
 pub fn read(field: &str, value: &Value, form: Form, errors: &mut FieldErrors) -> SecretDraft {
-    let draft = match entries(value) {
-        Some(draft) => draft,
-        None => {
-            errors.add(field, "Expected an object of names and texts.");
-            return Vec::new();
-        }
+    let Some(draft) = entries(value) else {
+        errors.add(field, "Expected an object of names and texts.");
+        return Vec::new();
     };
     check(field, &draft, form, errors);
     draft
