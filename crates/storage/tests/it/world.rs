@@ -42,10 +42,11 @@ use crate::{members, request_rows};
 impl World {
     /// Makes one of everything for [`World::tenant`].
     pub(crate) async fn fill(&self) -> Things {
-        let things = Things::new();
+        // On the heap: the futures of all tests would hold it several times.
+        let things = Box::new(Things::new());
         let (tenant, kept) = (self.tenant, things.clone());
         self.db.write(tenant, move |tx| insert_all(tx, tenant, kept)).await.unwrap();
-        things
+        *things
     }
 }
 
@@ -370,7 +371,7 @@ pub(crate) fn passage(ordinal: i64, text: &str) -> NewPassage {
     }
 }
 
-fn insert_all(tx: &mut Tx, tenant: Tenant, all: Things) -> BoxFuture<'_, Result<()>> {
+fn insert_all(tx: &mut Tx, tenant: Tenant, all: Box<Things>) -> BoxFuture<'_, Result<()>> {
     Box::pin(async move {
         organisations::insert_user(tx, tenant, &all.user).await?;
         api_keys::upsert(tx, tenant, &all.key).await?;
