@@ -2,6 +2,7 @@
 
 pub(crate) mod attachments;
 pub(crate) mod broadcast;
+pub(crate) mod chatbot_knowledge;
 pub(crate) mod chatbots;
 pub(crate) mod citations;
 pub(crate) mod completions;
