@@ -18,9 +18,10 @@ use crate::health::Readiness;
 use crate::reference::ApiKeyScheme;
 use crate::request_log::{Meters, log_request};
 use crate::v1::{
-    api_keys, attachments, broadcast, chatbots, completions, contact_conversations, contact_credentials, contacts,
-    conversations, faqs, files, groups, inboxes, knowledge_bases, labels, media, messages, models, organizations,
-    parsers, providers, sent_messages, text_nodes, tools, uploads, web_chats, webhooks,
+    api_keys, attachments, broadcast, chatbot_knowledge, chatbots, completions, contact_conversations,
+    contact_credentials, contacts, conversations, faqs, files, groups, inboxes, knowledge_bases, labels, media,
+    messages, models, organizations, parsers, providers, sent_messages, text_nodes, tools, uploads, web_chats,
+    webhooks,
 };
 use crate::writes::Writes;
 use crate::{health, reference, writes};
@@ -86,6 +87,26 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(faqs::update_metadata, faqs::post_metadata))
         .routes(routes!(faqs::batch_delete))
         .routes(routes!(text_nodes::list))
+        .routes(routes!(chatbot_knowledge::add_faq))
+        .routes(routes!(chatbot_knowledge::list_faqs, chatbot_knowledge::create_faq))
+        .routes(routes!(
+            chatbot_knowledge::get_faq,
+            chatbot_knowledge::replace_faq,
+            chatbot_knowledge::update_faq,
+            chatbot_knowledge::delete_faq
+        ))
+        .routes(routes!(chatbot_knowledge::delete_faqs))
+        .routes(routes!(chatbot_knowledge::list_files, chatbot_knowledge::create_files))
+        .routes(routes!(
+            chatbot_knowledge::get_file,
+            chatbot_knowledge::replace_file,
+            chatbot_knowledge::update_file,
+            chatbot_knowledge::delete_file
+        ))
+        .routes(routes!(chatbot_knowledge::latest_failed_reason))
+        .routes(routes!(chatbot_knowledge::delete_files))
+        .routes(routes!(chatbot_knowledge::list_knowledge_bases_files))
+        .routes(routes!(chatbot_knowledge::search))
         .routes(routes!(parsers::list))
         .routes(routes!(parsers::supported_file_types))
         .routes(routes!(parsers::get))

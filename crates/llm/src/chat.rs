@@ -49,8 +49,10 @@ pub struct ChatMessage {
 pub struct Source {
     /// 1-based number that the answer cites as `[n]`.
     pub index: u32,
-    /// The passage.
+    /// The passage; of an FAQ the answer.
     pub text: String,
+    /// The question that the text answers, where it is an FAQ.
+    pub question: Option<String>,
 }
 
 /// What a chat model is asked.

@@ -106,7 +106,10 @@ mod tests {
     }
 
     fn ask(question: &str, sources: &[&str]) -> String {
-        let sources = (1..).zip(sources).map(|(index, text)| Source { index, text: (*text).to_owned() }).collect();
+        let sources = (1..)
+            .zip(sources)
+            .map(|(index, text)| Source { index, text: (*text).to_owned(), question: None })
+            .collect();
         Extractive::new(fold).answer(&ChatRequest { question: question.to_owned(), sources, ..ChatRequest::default() })
     }
 
@@ -162,6 +165,22 @@ mod tests {
         let sources =
             ["Q：可以開三聯式發票嗎？\nA：可以，請於結帳時填寫統一編號。\nQ：可以貨到付款嗎？\nA：目前不支援。"];
         assert_eq!(ask("可以開三聯式發票嗎", &sources), "Q：可以開三聯式發票嗎？A：可以，請於結帳時填寫統一編號。 [1]");
+    }
+
+    #[test]
+    fn the_answer_to_a_question_like_it_is_quoted() {
+        let faq = Source {
+            index: 1,
+            text: "可以，請於結帳時填寫統一編號。\n發票隨貨寄出。".to_owned(),
+            question: Some("可以開三聯式發票嗎".to_owned()),
+        };
+        let ask = |question: &str| {
+            let request =
+                ChatRequest { question: question.to_owned(), sources: vec![faq.clone()], ..ChatRequest::default() };
+            Extractive::new(fold).answer(&request)
+        };
+        assert_eq!(ask("能開三聯式發票嗎？"), "可以，請於結帳時填寫統一編號。發票隨貨寄出。 [1]");
+        assert!(!ask("你們有賣腳踏車嗎？").contains('['));
     }
 
     #[test]

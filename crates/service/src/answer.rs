@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt};
-use parlance_domain::kind::{ChatbotId, MessageId};
+use parlance_domain::kind::{ChatbotId, FileId, KnowledgeBaseId, MessageId};
 use parlance_domain::{Error, Principal, Result, Tenant};
 use parlance_llm::{ChatEvent, Image, Usage};
+use parlance_retrieval::BaseScope;
 use parlance_storage::chatbots::Chatbot;
 use parlance_storage::request_scope::carried;
 use parlance_storage::{conversations, messages};
@@ -25,11 +26,12 @@ use crate::live_answer::{End, LiveAnswer, Reader};
 use crate::models::Chat;
 use crate::open_streams::watch;
 use crate::prompt::{PromptParts, condense_request, request, source_text};
+use crate::query_metadata::{self, Layer};
 use crate::reply::Owed;
 use crate::search::{Found, SearchResult, search};
 use crate::timing::{ProcessingTime, since};
 use crate::turn_plan::{TurnPlan, turn_plan};
-use crate::{App, attachments};
+use crate::{App, attachments, labels};
 
 /// Bytes of an answer's text and reasoning at most.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -127,6 +129,7 @@ fn validate(app: &App, question: &Question) -> Result<()> {
     if question.content.trim().is_empty() && question.attachments.is_empty() {
         return Err(Error::field("message.content", "This field may not be blank."));
     }
+    Layer::parse(question.query_metadata.as_deref(), "message.queryMetadata")?;
     if question.attachments.len() > app.settings.max_attachments {
         let limit = app.settings.max_attachments;
         return Err(Error::field("message.attachments", format!("At most {limit} attachments.")));
@@ -210,14 +213,15 @@ impl From<Error> for Failure {
 
 async fn try_make(app: &App, turn: &Turn, answer: &LiveAnswer, draft: &mut Draft) -> Result<(), Failure> {
     draft.condensed = condense(turn, draft).await;
+    let permitted = permitted(app, turn).await?;
     let limit = turn.plan.chatbot.retrieved_chunks.and_then(|chunks| usize::try_from(chunks).ok());
     let SearchResult { found, retrieval, rerank } =
-        search(app, turn.tenant, &turn.plan.bases, &draft.condensed, limit).await?;
+        search(app, turn.tenant, &turn.plan.bases, permitted, &draft.condensed, limit).await?;
     draft.time.retrieval = retrieval;
     draft.time.rerank = rerank;
     let found = within(found, app.settings.context_characters);
     draft.contexts = found.iter().map(source_text).collect();
-    draft.sources = Arc::new(numbered(&found));
+    draft.sources = Arc::new(cited(app, turn, &found).await?);
     answer.citations(Arc::clone(&draft.sources));
 
     let (documents, images) = read_attachments(app, turn).await;
@@ -302,7 +306,7 @@ fn within(found: Vec<Found>, characters: usize) -> Vec<Found> {
     let mut used = 0;
     let mut kept = Vec::with_capacity(found.len());
     for one in found {
-        used += one.passage.text.chars().count() + one.before.chars().count() + one.after.chars().count();
+        used += one.material.text().chars().count() + one.before.chars().count() + one.after.chars().count();
         if used > characters && !kept.is_empty() {
             break;
         }
@@ -311,17 +315,29 @@ fn within(found: Vec<Found>, characters: usize) -> Vec<Found> {
     kept
 }
 
-fn numbered(found: &[Found]) -> Vec<Cited> {
-    found
-        .iter()
-        .enumerate()
-        .map(|(position, found)| Cited {
-            index: u32::try_from(position + 1).unwrap_or(u32::MAX),
-            score: found.score,
-            node: (&found.passage).into(),
-            file: (&found.passage).into(),
-        })
-        .collect()
+/// What may be seen in this turn: what assistant, inbox, contact and message all permit.
+async fn permitted(app: &App, turn: &Turn) -> Result<Option<Vec<BaseScope>>> {
+    let message = Layer::stored(turn.question.query_metadata.as_deref());
+    let contact = Layer::stored(turn.open.contact_query_metadata.as_deref());
+    let bases: Vec<KnowledgeBaseId> = turn.plan.bases.iter().map(|base| base.id).collect();
+    let layers = [&turn.plan.layer, turn.plan.layer_of(turn.open.inbox), &contact, &message];
+    query_metadata::permitted(app, turn.tenant, &layers, &bases).await
+}
+
+/// The passages with their numbers, and the labels of their files.
+async fn cited(app: &App, turn: &Turn, found: &[Found]) -> Result<Vec<Cited>> {
+    let numbers = (1_u32..).zip(found);
+    let mut cited: Vec<Cited> =
+        numbers.map(|(number, found)| Cited::new(number, found.score, &found.material)).collect();
+    if turn.plan.has_labels {
+        let ids: Vec<FileId> = cited.iter().filter_map(|one| one.file.as_ref()).map(|file| file.id).collect();
+        let mut tx = app.db.read(turn.tenant).await?;
+        let by_file = labels::by_file(&mut tx, turn.tenant, &ids).await?;
+        for file in cited.iter_mut().filter_map(|one| one.file.as_mut()) {
+            file.labels = by_file.get(&file.id).cloned().unwrap_or_default();
+        }
+    }
+    Ok(cited)
 }
 
 fn json_schema(chatbot: &Chatbot) -> Option<serde_json::Value> {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parlance_domain::kind::{PassageId, RecordId};
+use parlance_domain::kind::{FaqId, PassageId, RecordId};
 use parlance_domain::{Error, Result};
 use parlance_llm::Usage;
 use parlance_storage::conversation_terms::Terms;
 use parlance_storage::conversations::{self, Activity};
 use parlance_storage::messages::{self, Ending, Message};
-use parlance_storage::passages;
 use parlance_storage::records::{self, Record};
+use parlance_storage::{faqs, passages};
 
 use crate::App;
 use crate::answer::{Draft, Outcome, Turn};
@@ -47,7 +47,8 @@ pub(crate) async fn store(app: &App, turn: &Turn, answer: &LiveAnswer, mut draft
     let ended = Ended {
         terms: keyword::terms(turn.tenant, &text),
         citations: serde_json::to_string(&cited).unwrap_or_else(|_| "[]".to_owned()),
-        hits: cited.iter().map(|cited| cited.node.id).collect(),
+        hits: cited.iter().filter(|cited| cited.file.is_some()).map(|cited| cited.node.id).collect(),
+        faq_hits: cited.iter().filter_map(|cited| Some(cited.faq.as_ref()?.id)).collect(),
         text,
         state,
         error,
@@ -138,6 +139,7 @@ struct Ended {
     terms: Terms,
     citations: String,
     hits: Vec<PassageId>,
+    faq_hits: Vec<FaqId>,
     state: &'static str,
     error: Option<&'static str>,
     record: Record,
@@ -195,7 +197,8 @@ async fn try_commit(app: &App, turn: &Turn, ended: Arc<Ended>) -> Result<()> {
                 if let Some(delivery) = &ended.delivery {
                     webhooks::put(tx, &writer, tenant, delivery).await?;
                 }
-                passages::count_hits(tx, tenant, &ended.hits).await
+                passages::count_hits(tx, tenant, &ended.hits).await?;
+                faqs::count_hits(tx, tenant, &ended.faq_hits).await
             })
         })
         .await?;

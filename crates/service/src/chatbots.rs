@@ -13,6 +13,7 @@ use parlance_storage::{Listing, Page, Tx, knowledge_bases};
 use serde_json::{Map, Value};
 
 use crate::models::{ModelEntry, ModelRole};
+use crate::query_metadata::Layer;
 use crate::{App, Warnings};
 
 /// Characters of a name.
@@ -23,6 +24,8 @@ const MAX_URL: usize = 511;
 const MAX_INSTRUCTIONS: usize = 100_000;
 /// Passages per question at most.
 const MAX_CHUNKS: i64 = 200;
+/// Name of what an assistant's retrieval is narrowed to, in its settings and in the API.
+pub(crate) const QUERY_METADATA: &str = "queryMetadata";
 const REPLY_MODES: [&str; 6] = ["normal", "template", "hybrid", "workflow", "agent", "text_to_sql"];
 
 /// What is asked of an assistant; `None` leaves a value as it is, or takes the default of a new one.
@@ -324,6 +327,9 @@ async fn apply(app: &App, tenant: Tenant, chatbot: &mut Chatbot, draft: &Chatbot
             // Without a choice the assistant follows the default, whatever that becomes.
             None => None,
         };
+    }
+    if let Some(value) = draft.settings.get(QUERY_METADATA) {
+        Layer::parse(Some(&value.to_string()), QUERY_METADATA)?;
     }
     if !draft.settings.is_empty() {
         let mut settings: Map<String, Value> = serde_json::from_str(&chatbot.settings).unwrap_or_default();

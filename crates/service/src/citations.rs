@@ -1,8 +1,12 @@
 //! Passages as they are cited: what an answer's `[n]` points to.
 
-use parlance_domain::kind::PassageId;
+use parlance_domain::kind::{FaqId, KnowledgeBaseId, PassageId};
+use parlance_storage::faqs::Faq;
 use parlance_storage::passages::Passage;
 use serde::{Deserialize, Serialize};
+
+use crate::labels::LabelName;
+use crate::material::Material;
 
 /// A passage of the prompt with its number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,16 +17,42 @@ pub struct Cited {
     pub score: f32,
     /// The passage as it was when it was cited.
     pub node: CitedPassage,
-    /// The file it is from, as it was then.
-    pub file: CitedFile,
+    /// The file it is from, as it was then; `None` for an FAQ.
+    pub file: Option<CitedFile>,
+    /// The FAQ that it is.
+    #[serde(default)]
+    pub faq: Option<CitedFaq>,
 }
 
 impl Cited {
+    /// A passage as number `index` of the prompt.
+    pub fn new(index: u32, score: f32, material: &Material) -> Self {
+        let (file, faq) = match material {
+            Material::Passage(passage) => (Some(passage.into()), None),
+            Material::Faq(found) => (None, Some((&found.faq).into())),
+        };
+        Self { index, score, node: material.into(), file, faq }
+    }
+
+    /// The name it is cited by: the file's, or the question.
+    pub fn name(&self) -> &str {
+        match (&self.file, &self.faq) {
+            (Some(file), _) => &file.filename,
+            (None, Some(faq)) => &faq.question,
+            (None, None) => "",
+        }
+    }
+
     /// Bytes that it takes in memory.
     pub(crate) fn memory(&self) -> usize {
-        let texts =
-            [&self.node.text, &self.file.filename, &self.file.file_type, &self.file.blob_key, &self.file.status];
-        size_of::<Self>() + texts.into_iter().map(String::capacity).sum::<usize>()
+        let mut bytes = size_of::<Self>() + self.node.text.capacity();
+        if let Some(file) = &self.file {
+            let texts = [&file.filename, &file.file_type, &file.blob_key, &file.status];
+            bytes += texts.into_iter().map(String::capacity).sum::<usize>();
+            bytes += file.raw_metadata.as_ref().map_or(0, String::capacity);
+            bytes += file.labels.iter().map(|label| size_of::<LabelName>() + label.name.capacity()).sum::<usize>();
+        }
+        bytes + self.faq.as_ref().map_or(0, |faq| faq.question.capacity())
     }
 }
 
@@ -66,8 +96,31 @@ pub struct CitedFile {
     pub status: String,
     /// Its parser.
     pub parser: parlance_domain::kind::ParserId,
+    /// Free-form metadata of its uploader, verbatim JSON.
+    #[serde(default)]
+    pub raw_metadata: Option<String>,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: Vec<LabelName>,
     /// When it was added, milliseconds since the epoch.
     pub created_at: i64,
+}
+
+/// A cited FAQ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CitedFaq {
+    /// Its id.
+    pub id: FaqId,
+    /// What it answers.
+    pub question: String,
+    /// Its base.
+    pub knowledge_base: KnowledgeBaseId,
+}
+
+impl From<&Faq> for CitedFaq {
+    fn from(faq: &Faq) -> Self {
+        Self { id: faq.id, question: faq.question.clone(), knowledge_base: faq.knowledge_base_id }
+    }
 }
 
 impl From<&Passage> for CitedFile {
@@ -81,22 +134,39 @@ impl From<&Passage> for CitedFile {
             blob_key: passage.blob_key.clone(),
             status: passage.file_status.clone(),
             parser: passage.parser_id,
+            raw_metadata: passage.raw_metadata.clone(),
+            labels: Vec::new(),
             created_at: passage.file_created_at.millis(),
         }
     }
 }
 
-impl From<&Passage> for CitedPassage {
-    fn from(passage: &Passage) -> Self {
-        Self {
-            id: passage.id,
-            text: passage.text.clone(),
-            page: passage.page,
-            start: passage.start_offset,
-            end: passage.end_offset,
-            characters: passage.characters,
-            hits: passage.hits_count,
-            updated_at: passage.created_at.millis(),
+impl From<&Material> for CitedPassage {
+    fn from(material: &Material) -> Self {
+        match material {
+            Material::Passage(passage) => Self {
+                id: passage.id,
+                text: passage.text.clone(),
+                page: passage.page,
+                start: passage.start_offset,
+                end: passage.end_offset,
+                characters: passage.characters,
+                hits: passage.hits_count,
+                updated_at: passage.created_at.millis(),
+            },
+            Material::Faq(found) => {
+                let characters = i64::try_from(found.text.chars().count()).unwrap_or(i64::MAX);
+                Self {
+                    id: material.id(),
+                    text: found.text.clone(),
+                    page: None,
+                    start: 0,
+                    end: characters,
+                    characters,
+                    hits: found.faq.hits_count,
+                    updated_at: found.faq.updated_at.millis(),
+                }
+            }
         }
     }
 }
@@ -144,17 +214,8 @@ mod tests {
                 hits: 0,
                 updated_at: 0,
             },
-            file: CitedFile {
-                id: Ids.next(now),
-                filename: String::new(),
-                file_type: String::new(),
-                knowledge_base: Ids.next(now),
-                size: 0,
-                blob_key: String::new(),
-                status: String::new(),
-                parser: Ids.next(now),
-                created_at: 0,
-            },
+            file: None,
+            faq: None,
         }
     }
 

@@ -45,8 +45,12 @@ pub struct Question {
 pub struct OpenTurn {
     /// The conversation.
     pub conversation: ConversationId,
+    /// The inbox it arrived in.
+    pub inbox: InboxId,
     /// Who asked.
     pub contact: ContactId,
+    /// What retrieval is narrowed to for them, verbatim JSON.
+    pub contact_query_metadata: Option<String>,
     /// Their name.
     pub contact_name: String,
     /// The row of the answer, stored as generating.
@@ -60,6 +64,8 @@ pub struct OpenTurn {
 #[derive(Default)]
 struct Place {
     known: Option<(Conversation, String)>,
+    /// What narrows the contact of the known conversation.
+    query_metadata: Option<String>,
     sender: Option<Contact>,
     attachments: Vec<Attachment>,
     history: Vec<Message>,
@@ -81,8 +87,8 @@ pub(crate) async fn open(
     let title = title(&question.content);
     let is_new_conversation = place.known.is_none();
     let mut new_contact = None;
-    let (mut conversation, contact_name) = if let Some(known) = place.known {
-        known
+    let (mut conversation, contact_name, query_metadata) = if let Some((conversation, name)) = place.known {
+        (conversation, name, place.query_metadata)
     } else {
         let contact = place.sender.unwrap_or_else(|| {
             let anonymous = anonymous(app, question.source_id.clone());
@@ -104,23 +110,26 @@ pub(crate) async fn open(
             last_message_at: Some(now),
             last_activity_at: now,
         };
-        (conversation, contact.name)
+        (conversation, contact.name, contact.query_metadata)
     };
     let terms = keyword::terms(tenant, &question.content);
     let name_terms = keyword::terms(tenant, &contact_name);
     let (mut question_row, answer_row) = rows(app, &conversation, question, &place.attachments, answer);
     let mut turn = OpenTurn {
         conversation: conversation.id,
+        inbox: conversation.inbox_id,
         contact: conversation.contact_id,
+        contact_query_metadata: query_metadata,
         contact_name,
         answer,
         attachments: place.attachments,
         history: place.history,
     };
-    turn.contact = app
+    let found_since = app
         .db
         .write(tenant, move |tx| {
             Box::pin(async move {
+                let mut found_since = None;
                 if let Some(contact) = new_contact {
                     // Somebody may have come with the same source id since it was looked for.
                     let known = match &contact.source_id {
@@ -130,6 +139,7 @@ pub(crate) async fn open(
                     if let Some(known) = known {
                         conversation.contact_id = known.id;
                         question_row.contact_id = Some(known.id);
+                        found_since = Some((known.id, known.query_metadata));
                     } else {
                         contacts::insert(tx, tenant, &contact, inbox).await?;
                     }
@@ -143,10 +153,14 @@ pub(crate) async fn open(
                 }
                 messages::insert(tx, tenant, &question_row, &terms).await?;
                 messages::insert(tx, tenant, &answer_row, &Terms::NONE).await?;
-                Ok(conversation.contact_id)
+                Ok(found_since)
             })
         })
         .await?;
+    if let Some((contact, query_metadata)) = found_since {
+        turn.contact = contact;
+        turn.contact_query_metadata = query_metadata;
+    }
     Ok(turn)
 }
 
@@ -211,7 +225,8 @@ async fn resolve(
     let mut tx = app.db.read(tenant).await?;
     if let Some(id) = question.conversation {
         place.known = conversations::of_chatbot(&mut tx, tenant, chatbot, id).await?;
-        if place.known.is_some() {
+        if let Some((conversation, _)) = &place.known {
+            place.query_metadata = contacts::query_metadata(&mut tx, tenant, conversation.contact_id).await?;
             let limit = i64::try_from(app.settings.history_messages).unwrap_or_default();
             place.history = messages::history(&mut tx, tenant, id, limit).await?;
         } else {

@@ -33,6 +33,21 @@ pub struct FaqDraft {
 }
 
 impl FaqDraft {
+    /// Checks what is asked of a new one.
+    ///
+    /// # Errors
+    /// `Invalid` for what is missing or wrong.
+    pub fn check_new(&self) -> Result<()> {
+        let mut errors = FieldErrors::default();
+        for (field, text) in [("question", &self.question), ("answer", &self.answer)] {
+            if text.is_none() {
+                errors.add(field, "This field is required.");
+            }
+        }
+        errors.finish()?;
+        self.check()
+    }
+
     fn check(&self) -> Result<()> {
         let mut errors = FieldErrors::default();
         for (field, text, limit) in [("question", &self.question, MAX_QUESTION), ("answer", &self.answer, MAX_ANSWER)] {
@@ -51,14 +66,7 @@ impl FaqDraft {
 
 /// Adds an FAQ to a base.
 pub async fn create(app: &App, tenant: Tenant, base: KnowledgeBaseId, draft: FaqDraft) -> Result<Labelled<Faq>> {
-    let mut errors = FieldErrors::default();
-    for (field, text) in [("question", &draft.question), ("answer", &draft.answer)] {
-        if text.is_none() {
-            errors.add(field, "This field is required.");
-        }
-    }
-    errors.finish()?;
-    draft.check()?;
+    draft.check_new()?;
     let now = app.now();
     let mut faq = Faq {
         id: app.new_id(),

@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use parlance_domain::kind::{FileId, KnowledgeBaseId, ModelId, PassageId};
 use parlance_domain::{Error, Result, Tenant};
-use parlance_retrieval::{Scope as SearchScope, VectorIndex};
+use parlance_retrieval::{Scope as SearchScope, Source, VectorIndex};
 use parlance_storage::index_changes::{self, IndexChange, PUT, REMOVE, TIDY};
 use parlance_storage::{Scope, Tx, faqs, files, passages};
 
+pub(crate) use self::collect::faq_source;
 use self::collect::{Batch, collect};
 pub use self::rebuild::{needs_rebuild, rebuild};
 use crate::App;
@@ -39,6 +40,14 @@ fn embeddings_of(model: ModelId) -> u64 {
     model.uuid().as_u64_pair().0 ^ model.uuid().as_u64_pair().1
 }
 
+/// A passage near a vector.
+pub(crate) struct Similar {
+    pub(crate) passage: PassageId,
+    pub(crate) source: Source,
+    /// 0..1.
+    pub(crate) cosine: f32,
+}
+
 /// Passages near a vector, over several bases with the same model, best first.
 pub(crate) fn similar(
     index: &VectorIndex,
@@ -46,15 +55,19 @@ pub(crate) fn similar(
     model: ModelId,
     scope: &SearchScope,
     limit: usize,
-) -> Result<Vec<(PassageId, f32)>> {
+) -> Result<Vec<Similar>> {
     let mut hits = Vec::new();
     for base in &scope.bases {
         let found = index
             .search(scope.organisation, base, embeddings_of(model), vector, limit)
             .map_err(|error| Error::internal("searching by meaning", error))?;
-        hits.extend(found.into_iter().map(|hit| (hit.passage, hit.cosine.max(0.0))));
+        hits.extend(found.into_iter().map(|hit| Similar {
+            passage: hit.passage,
+            source: hit.source,
+            cosine: hit.cosine.max(0.0),
+        }));
     }
-    hits.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
+    hits.sort_by(|one, other| other.cosine.total_cmp(&one.cosine).then(one.passage.cmp(&other.passage)));
     hits.truncate(limit);
     Ok(hits)
 }

@@ -7,7 +7,9 @@ use parlance_storage::knowledge_bases::{self, Filter, KnowledgeBase};
 use parlance_storage::{Listing, Page, Tx, chatbots, files};
 
 use crate::models::ModelRole;
+use crate::query_metadata::{self, Layer};
 use crate::search::{SearchResult, search};
+use crate::turn_plan::turn_plan;
 use crate::{App, Warnings};
 
 /// Passages per question at most.
@@ -169,19 +171,29 @@ pub async fn delete(app: &App, tenant: Tenant, id: KnowledgeBaseId) -> Result<()
     Ok(())
 }
 
-/// Searches one base.
-pub async fn find(
-    app: &App,
-    tenant: Tenant,
-    id: KnowledgeBaseId,
-    query: &str,
-    limit: Option<usize>,
-) -> Result<SearchResult> {
+/// Searches one base, in what `layer` permits of it.
+pub async fn find(app: &App, tenant: Tenant, id: KnowledgeBaseId, query: &str, layer: &Layer) -> Result<SearchResult> {
     let base = {
         let mut tx = app.db.read(tenant).await?;
         knowledge_bases::get(&mut tx, tenant, id).await?.ok_or(Error::NotFound("knowledge base"))?
     };
-    search(app, tenant, &[base], query, limit).await
+    let permitted = query_metadata::permitted(app, tenant, &[layer], &[base.id]).await?;
+    search(app, tenant, &[base], permitted, query, None).await
+}
+
+/// Searches what an assistant answers from, in what the assistant and `layer` permit.
+pub async fn find_for_chatbot(
+    app: &App,
+    tenant: Tenant,
+    chatbot: ChatbotId,
+    query: &str,
+    layer: &Layer,
+) -> Result<SearchResult> {
+    let plan = turn_plan(app, tenant, chatbot).await?;
+    let bases: Vec<KnowledgeBaseId> = plan.bases.iter().map(|base| base.id).collect();
+    let permitted = query_metadata::permitted(app, tenant, &[&plan.layer, layer], &bases).await?;
+    let limit = plan.chatbot.retrieved_chunks.and_then(|chunks| usize::try_from(chunks).ok());
+    search(app, tenant, &plan.bases, permitted, query, limit).await
 }
 
 async fn set_chatbots(

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use parlance_domain::kind::{KnowledgeBaseId, LabelId};
+use parlance_domain::kind::{FileId, KnowledgeBaseId, LabelId};
 use parlance_domain::{Error, FieldErrors, Result, Tenant};
 use parlance_retrieval::fold;
 use parlance_storage::faqs::Faq;
@@ -194,6 +194,11 @@ pub(crate) async fn of_faqs(tx: &mut Tx, tenant: Tenant, faqs: Vec<Faq>) -> Resu
     let ids: Vec<_> = faqs.iter().map(|faq| faq.id).collect();
     let rows = labels::of_faqs(tx, tenant, &ids).await?;
     Ok(joined(faqs, |faq| faq.id, rows))
+}
+
+/// The labels of each of these files.
+pub(crate) async fn by_file(tx: &mut Tx, tenant: Tenant, files: &[FileId]) -> Result<HashMap<FileId, Vec<LabelName>>> {
+    Ok(grouped(labels::of_files(tx, tenant, files).await?))
 }
 
 fn grouped<I: Hash + Eq>(rows: Vec<(I, LabelId, String)>) -> HashMap<I, Vec<LabelName>> {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::attachments::from_upload;
 use crate::conversation_turn::{attachments_json, title};
 use crate::conversations::may_see;
+use crate::query_metadata::Layer;
 use crate::{App, keyword, reply};
 
 /// Characters of a suggestion at most.
@@ -141,6 +142,8 @@ fn check(app: &App, new: &NewMessage) -> Result<()> {
             check_structured(field, value, &mut errors);
         }
     }
+    let query_metadata = new.query_metadata.as_ref().map(Value::to_string);
+    Layer::parse(query_metadata.as_deref(), "queryMetadata")?;
     if let Some(canvas) = &new.canvas {
         let length = canvas.content.len() + canvas.name.len() + canvas.title.len() + canvas.kind.len();
         if length > MAX_STRUCTURED {

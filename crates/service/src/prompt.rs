@@ -7,6 +7,7 @@
 use parlance_llm::{ChatMessage, ChatRequest, Image, Role, Source};
 use parlance_storage::messages::Message;
 
+use crate::material::Material;
 use crate::search::Found;
 
 const RULES: &str = "\
@@ -92,7 +93,8 @@ pub fn request(parts: PromptParts<'_>) -> ChatRequest {
         .enumerate()
         .map(|(position, found)| Source {
             index: u32::try_from(position + 1).unwrap_or(u32::MAX),
-            text: found.passage.text.clone(),
+            text: source_body(found),
+            question: found.material.question().map(str::to_owned),
         })
         .collect();
     ChatRequest {
@@ -109,15 +111,23 @@ fn plain(role: Role, text: String) -> ChatMessage {
 }
 
 fn source_heading(number: usize, found: &Found) -> String {
-    let passage = &found.passage;
+    let Some(passage) = found.material.passage() else { return format!("[{number}] (FAQ)\n") };
     let page = passage.page.map(|page| format!(", p. {page}")).unwrap_or_default();
     let heading = passage.heading.as_deref().map(|heading| format!(" — {heading}")).unwrap_or_default();
     format!("[{number}] ({}{page}{heading})\n", fenced(&passage.filename))
 }
 
+/// What a model that reads passages quotes of one: of an FAQ the answer.
+fn source_body(found: &Found) -> String {
+    match &found.material {
+        Material::Passage(passage) => passage.text.clone(),
+        Material::Faq(found) => found.faq.answer.clone(),
+    }
+}
+
 /// The passage with the sentences around it.
 pub fn source_text(found: &Found) -> String {
-    let parts = [found.before.as_str(), found.passage.text.as_str(), found.after.as_str()];
+    let parts = [found.before.as_str(), found.material.text(), found.after.as_str()];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
 }
 

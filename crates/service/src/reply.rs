@@ -16,7 +16,7 @@ use parlance_storage::conversations::{self, Activity};
 use parlance_storage::jobs::{self, Job, NewJob};
 use parlance_storage::messages::{self, Message};
 use parlance_storage::replies::{self, Place, Reply};
-use parlance_storage::{Tx, organisations, records};
+use parlance_storage::{Tx, contacts, organisations, records};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -130,6 +130,8 @@ struct Task {
     reply: Reply,
     question: Message,
     place: Place,
+    /// What retrieval is narrowed to for the contact.
+    query_metadata: Option<String>,
     history: Vec<Message>,
     attachments: Vec<Attachment>,
 }
@@ -155,10 +157,12 @@ pub async fn run(app: &App, tenant: Tenant, job: &Job) -> Result<(), Stop> {
     if !begin(app, tenant, &owed).await? {
         return Err(Stop::Obsolete);
     }
-    let Task { question, place, history, attachments, .. } = task;
+    let Task { question, place, query_metadata, history, attachments, .. } = task;
     let open = OpenTurn {
         conversation: question.conversation_id,
+        inbox: place.inbox_id,
         contact: place.contact_id,
+        contact_query_metadata: query_metadata,
         contact_name: place.contact_name,
         answer: owed.answer.id,
         attachments,
@@ -196,13 +200,14 @@ async fn read(app: &App, tenant: Tenant, job: &Job) -> Result<Option<Task>> {
     let Some(reply) = reply else { return Ok(None) };
     let Some(question) = messages::get(&mut tx, tenant, reply.message_id).await? else { return Ok(None) };
     let Some(place) = replies::place(&mut tx, tenant, reply.conversation_id).await? else { return Ok(None) };
+    let query_metadata = contacts::query_metadata(&mut tx, tenant, place.contact_id).await?;
     let history = replies::history(&mut tx, tenant, reply.conversation_id, limit).await?;
     let mut attached = Vec::new();
     for id in attachment_ids(&question.attachments) {
         // One that was removed since is no part of the question any more.
         attached.extend(attachments::get(&mut tx, tenant, id).await?);
     }
-    Ok(Some(Task { reply, question, place, history, attachments: attached }))
+    Ok(Some(Task { reply, question, place, query_metadata, history, attachments: attached }))
 }
 
 /// The ids in the attachments of a stored message.

@@ -2,25 +2,28 @@
 //!
 //! 1. The full-text index and, for bases with an embedding model, the vector index each propose an
 //!    order; reciprocal rank fusion makes one of them.
-//! 2. The database says which of the proposed passages exist, are published and belong to the
-//!    organisation. The indexes are never trusted with that.
+//! 2. The database says which of the proposed passages exist, are published, belong to the
+//!    organisation and are permitted. The indexes are never trusted with that.
 //! 3. Scores (contract decision D29): the rerank model's where one was asked, else the larger of
 //!    cosine similarity and the idf-weighted share of the question's terms found in the passage.
 //! 4. Cut-off, number, neighbouring sentences.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parlance_domain::kind::{KnowledgeBaseId, ModelId, PassageId};
+use parlance_domain::kind::{FaqId, KnowledgeBaseId, ModelId, PassageId};
 use parlance_domain::{Error, Result, Tenant};
 use parlance_llm::EmbeddingPurpose;
-use parlance_retrieval::{Scope, fuse};
+use parlance_retrieval::{BaseScope, Scope, Source, fuse};
+use parlance_storage::faqs;
 use parlance_storage::knowledge_bases::KnowledgeBase;
 use parlance_storage::passages::{self, Passage};
 use tokio::sync::SemaphorePermit;
 
 use crate::App;
+use crate::indexer::Similar;
+use crate::material::Material;
 use crate::models::Rerank;
 use crate::timing::since;
 
@@ -39,7 +42,7 @@ const MAX_RESULTS: usize = 200;
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The passage.
-    pub passage: Passage,
+    pub material: Material,
     /// 0..1, the same meaning for every question.
     pub score: f32,
     /// Sentences just before the passage.
@@ -60,19 +63,30 @@ pub struct SearchResult {
 }
 
 struct Candidate {
-    passage: Passage,
+    material: Material,
     score: f32,
 }
 
-/// Finds passages of `bases` for `question`; `limit` overrides the bases' own number.
+/// Finds passages of `bases` for `question`; `limit` overrides the bases' own number. `permitted` is what
+/// may be seen of them; `None` for all.
 pub async fn search(
     app: &App,
     tenant: Tenant,
     bases: &[KnowledgeBase],
+    permitted: Option<Vec<BaseScope>>,
     question: &str,
     limit: Option<usize>,
 ) -> Result<SearchResult> {
     let start = Instant::now();
+    let scope = match permitted {
+        None => Scope::of_bases(tenant.organisation(), bases.iter().map(|base| base.id)),
+        Some(bases) => Scope { organisation: tenant.organisation(), bases },
+    };
+    let scope = Arc::new(scope);
+    // A base of which nothing may be seen decides about nothing either, such as the models to ask.
+    let bases: Vec<&KnowledgeBase> =
+        bases.iter().filter(|base| scope.bases.iter().any(|permitted| permitted.base == base.id)).collect();
+    let bases = bases.as_slice();
     let wanted = bases.iter().map(|base| usize::try_from(base.retrieved_chunks).unwrap_or_default()).max();
     let limit = limit.or(wanted).unwrap_or_default().min(MAX_RESULTS);
     if bases.is_empty() || limit == 0 || question.trim().is_empty() {
@@ -83,22 +97,25 @@ pub async fn search(
 
     let text = {
         let index = Arc::clone(&app.text_index);
-        let scope = Scope::of_bases(tenant.organisation(), bases.iter().map(|base| base.id));
-        let question = Arc::clone(&question);
+        let (question, scope) = (Arc::clone(&question), Arc::clone(&scope));
         let _slot = slot(app).await?;
         tokio::task::spawn_blocking(move || index.search(&question, &scope, proposals))
             .await
             .map_err(|error| Error::internal("searching by words", error))?
             .map_err(|error| Error::internal("searching by words", error))?
     };
-    let similar = by_meaning(app, tenant, bases, &question, proposals).await;
-    let cosines: HashMap<PassageId, f32> = similar.iter().flatten().copied().collect();
+    let similar = by_meaning(app, tenant, (bases, &scope), &question, proposals).await;
+    let cosines: HashMap<PassageId, f32> = similar.iter().flatten().map(|hit| (hit.passage, hit.cosine)).collect();
+    let sources = text.hits.iter().map(|hit| (hit.passage, hit.source));
+    let sources = sources.chain(similar.iter().flatten().map(|hit| (hit.passage, hit.source)));
+    let proposed_faqs: HashSet<PassageId> =
+        sources.filter(|(_, source)| matches!(source, Source::Faq(_))).map(|(passage, _)| passage).collect();
     let by_words: Vec<PassageId> = text.hits.iter().map(|hit| hit.passage).collect();
     let order = if similar.is_empty() {
         by_words
     } else {
         let mut lists = vec![by_words];
-        lists.extend(similar.into_iter().map(|list| list.into_iter().map(|(id, _)| id).collect()));
+        lists.extend(similar.into_iter().map(|list| list.into_iter().map(|hit| hit.passage).collect()));
         {
             let slices: Vec<&[PassageId]> = lists.iter().map(Vec::as_slice).collect();
             fuse(&slices).into_iter().map(|fused| fused.0).collect()
@@ -120,16 +137,17 @@ pub async fn search(
         (None, true) => order.len(),
         (None, false) => limit,
     };
-    let mut candidates = load(app, tenant, bases, &order, look_at.min(order.len())).await?;
+    let first = &order[..look_at.min(order.len())];
+    let mut candidates = load(app, tenant, &scope, first, &proposed_faqs).await?;
     if candidates.len() < limit.min(order.len()) && order.len() > look_at {
-        candidates = load(app, tenant, bases, &order, order.len()).await?;
+        candidates = load(app, tenant, &scope, &order, &proposed_faqs).await?;
     }
     if reranker.is_none() && !cuts_off {
         candidates.truncate(limit);
     }
     for candidate in &mut candidates {
-        let share = text.terms.share(&candidate.passage.text);
-        let cosine = cosines.get(&candidate.passage.id).copied().unwrap_or_default();
+        let share = text.terms.share(candidate.material.text());
+        let cosine = cosines.get(&candidate.material.id()).copied().unwrap_or_default();
         candidate.score = share.max(cosine).clamp(0.0, 1.0);
     }
     let retrieval = since(start);
@@ -146,7 +164,7 @@ pub async fn search(
 
     let cutoffs: HashMap<KnowledgeBaseId, f64> = bases.iter().map(|base| (base.id, base.similarity_cutoff)).collect();
     candidates.retain(|candidate| {
-        let cutoff = cutoffs.get(&candidate.passage.knowledge_base_id).copied().unwrap_or_default();
+        let cutoff = cutoffs.get(&candidate.material.knowledge_base()).copied().unwrap_or_default();
         f64::from(candidate.score) >= cutoff
     });
     candidates.truncate(limit);
@@ -161,7 +179,7 @@ async fn slot(app: &App) -> Result<SemaphorePermit<'_>> {
 
 /// Scores and orders the passages by a rerank model. A model that fails leaves them as they are.
 async fn reorder(reranker: &Rerank, question: &str, candidates: &mut [Candidate]) {
-    let documents = candidates.iter().map(|candidate| candidate.passage.text.clone()).collect();
+    let documents = candidates.iter().map(|candidate| candidate.material.text().to_owned()).collect();
     let reranking = reranker.model.rerank(question.to_owned(), documents);
     match tokio::time::timeout(MODEL_TIME, reranking).await {
         Ok(Ok(scores)) => {
@@ -176,29 +194,35 @@ async fn reorder(reranker: &Rerank, question: &str, candidates: &mut [Candidate]
     }
 }
 
-/// The published ones of the first `count` proposals, in the proposed order.
+/// Those of the proposals that exist, are published and in the scope, in the proposed order.
 async fn load(
     app: &App,
     tenant: Tenant,
-    bases: &[KnowledgeBase],
+    scope: &Scope,
     order: &[PassageId],
-    count: usize,
+    proposed_faqs: &HashSet<PassageId>,
 ) -> Result<Vec<Candidate>> {
-    if count == 0 {
+    if order.is_empty() {
         return Ok(Vec::new());
     }
+    let (entries, of_files): (Vec<PassageId>, Vec<PassageId>) =
+        order.iter().copied().partition(|id| proposed_faqs.contains(id));
+    let entries: Vec<FaqId> = entries.into_iter().map(|id| FaqId::from_uuid(id.uuid())).collect();
     let mut tx = app.db.read(tenant).await?;
-    let rows = passages::searchable(&mut tx, tenant, &order[..count]).await?;
-    let mut by_id: HashMap<PassageId, Passage> = rows
-        .into_iter()
-        .filter(|passage| bases.iter().any(|base| base.id == passage.knowledge_base_id))
-        .map(|passage| (passage.id, passage))
+    let rows = passages::searchable(&mut tx, tenant, &of_files).await?;
+    // Neither statement is run without ids.
+    let entries = faqs::by_ids(&mut tx, tenant, &entries).await?;
+    drop(tx);
+    let permitted: HashMap<KnowledgeBaseId, &BaseScope> = scope.bases.iter().map(|base| (base.base, base)).collect();
+    let found = rows.into_iter().map(Material::Passage).chain(entries.into_iter().map(|faq| Material::Faq(faq.into())));
+    let mut by_id: HashMap<PassageId, Material> = found
+        .filter(|material| {
+            let base = permitted.get(&material.knowledge_base());
+            base.is_some_and(|base| base.allows(material.source()))
+        })
+        .map(|material| (material.id(), material))
         .collect();
-    Ok(order[..count]
-        .iter()
-        .filter_map(|id| by_id.remove(id))
-        .map(|passage| Candidate { passage, score: 0.0 })
-        .collect())
+    Ok(order.iter().filter_map(|id| by_id.remove(id)).map(|material| Candidate { material, score: 0.0 }).collect())
 }
 
 /// One ranked list for each embedding model of the bases. A model that fails is left out: words
@@ -206,19 +230,21 @@ async fn load(
 async fn by_meaning(
     app: &App,
     tenant: Tenant,
-    bases: &[KnowledgeBase],
+    (bases, scope): (&[&KnowledgeBase], &Scope),
     question: &str,
     proposals: usize,
-) -> Vec<Vec<(PassageId, f32)>> {
-    let mut by_model: HashMap<ModelId, Vec<KnowledgeBaseId>> = HashMap::new();
+) -> Vec<Vec<Similar>> {
+    let mut by_model: HashMap<ModelId, Vec<BaseScope>> = HashMap::new();
     for base in bases {
-        if let Some(model) = base.embedding_model_id {
-            by_model.entry(model).or_default().push(base.id);
+        let permitted = scope.bases.iter().find(|permitted| permitted.base == base.id);
+        if let (Some(model), Some(permitted)) = (base.embedding_model_id, permitted) {
+            by_model.entry(model).or_default().push(permitted.clone());
         }
     }
     let mut lists = Vec::new();
-    for (model_id, base_ids) in by_model {
-        match by_one_model(app, tenant, model_id, &base_ids, question, proposals).await {
+    for (model_id, bases) in by_model {
+        let scope = Scope { organisation: scope.organisation, bases };
+        match by_one_model(app, tenant, model_id, scope, question, proposals).await {
             Ok(list) => lists.push(list),
             Err(error) => {
                 tracing::warn!(%error, model = %model_id, "searching by meaning failed; words alone are used");
@@ -232,10 +258,10 @@ async fn by_one_model(
     app: &App,
     tenant: Tenant,
     model_id: ModelId,
-    bases: &[KnowledgeBaseId],
+    scope: Scope,
     question: &str,
     proposals: usize,
-) -> Result<Vec<(PassageId, f32)>> {
+) -> Result<Vec<Similar>> {
     let Some(embedding) = app.catalogue.embedding(app, tenant, model_id).await? else {
         return Err(Error::bug("the base's embedding model no longer exists"));
     };
@@ -246,7 +272,6 @@ async fn by_one_model(
         .map_err(|error| Error::internal("embedding the question", error))?;
     let vector = vectors.into_iter().next().ok_or_else(|| Error::bug("no vector for the question"))?;
     let index = Arc::clone(&app.vector_index);
-    let scope = Scope::of_bases(tenant.organisation(), bases.iter().copied());
     let _slot = slot(app).await?;
     tokio::task::spawn_blocking(move || crate::indexer::similar(&index, &vector, model_id, &scope, proposals))
         .await
@@ -256,7 +281,7 @@ async fn by_one_model(
 async fn with_neighbours(
     app: &App,
     tenant: Tenant,
-    bases: &[KnowledgeBase],
+    bases: &[&KnowledgeBase],
     candidates: Vec<Candidate>,
 ) -> Result<Vec<Found>> {
     let windows: HashMap<KnowledgeBaseId, usize> =
@@ -264,8 +289,9 @@ async fn with_neighbours(
     let window = |passage: &Passage| windows.get(&passage.knowledge_base_id).copied().unwrap_or_default();
     let passages: Vec<Passage> = candidates
         .iter()
-        .filter(|candidate| window(&candidate.passage) > 0)
-        .map(|candidate| candidate.passage.clone())
+        .filter_map(|candidate| candidate.material.passage())
+        .filter(|passage| window(passage) > 0)
+        .cloned()
         .collect();
     let neighbours = if passages.is_empty() {
         Vec::new()
@@ -277,18 +303,19 @@ async fn with_neighbours(
         neighbours.iter().map(|(file, ordinal, text)| ((*file, *ordinal), text.as_str())).collect();
     Ok(candidates
         .into_iter()
-        .map(|Candidate { passage, score }| {
-            let sentences = window(&passage);
-            let at = |ordinal: i64| by_place.get(&(passage.file_id, ordinal)).copied().unwrap_or_default();
-            let (before, after) = if sentences == 0 {
-                (String::new(), String::new())
-            } else {
-                (
-                    last_sentences(at(passage.ordinal - 1), sentences),
-                    first_sentences(at(passage.ordinal + 1), sentences),
-                )
+        .map(|Candidate { material, score }| {
+            let sentences = material.passage().map(window).unwrap_or_default();
+            let (before, after) = match material.passage() {
+                Some(passage) if sentences > 0 => {
+                    let at = |ordinal: i64| by_place.get(&(passage.file_id, ordinal)).copied().unwrap_or_default();
+                    (
+                        last_sentences(at(passage.ordinal - 1), sentences),
+                        first_sentences(at(passage.ordinal + 1), sentences),
+                    )
+                }
+                _ => (String::new(), String::new()),
             };
-            Found { passage, score, before, after }
+            Found { material, score, before, after }
         })
         .collect())
 }

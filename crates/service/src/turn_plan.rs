@@ -9,9 +9,10 @@ use parlance_domain::kind::{ChatbotId, InboxId};
 use parlance_domain::{Error, Result, Tenant};
 use parlance_storage::chatbots::{self, Chatbot};
 use parlance_storage::knowledge_bases::{self, KnowledgeBase};
-use parlance_storage::{Tx, inboxes};
+use parlance_storage::{Tx, inboxes, labels};
 
 use crate::App;
+use crate::query_metadata::Layer;
 
 /// Changes made on another node are seen within this time; those of this one at once.
 const CACHE_TIME: Duration = Duration::from_secs(2);
@@ -27,6 +28,20 @@ pub(crate) struct TurnPlan {
     pub(crate) bases: Vec<KnowledgeBase>,
     /// Where new conversations of API keys arrive.
     pub(crate) inbox: InboxId,
+    /// What the assistant itself may see.
+    pub(crate) layer: Layer,
+    /// What its inboxes may see, those that are narrowed.
+    inboxes: HashMap<InboxId, Layer>,
+    /// Whether its bases have labels.
+    pub(crate) has_labels: bool,
+}
+
+impl TurnPlan {
+    /// What the conversations of an inbox may see.
+    pub(crate) fn layer_of(&self, inbox: InboxId) -> &Layer {
+        const OPEN: &Layer = &Layer::OPEN;
+        self.inboxes.get(&inbox).unwrap_or(OPEN)
+    }
 }
 
 /// The plans of a moment ago.
@@ -85,5 +100,16 @@ async fn read(tx: &mut Tx, tenant: Tenant, id: ChatbotId) -> Result<TurnPlan> {
     let chatbot = chatbots::get(tx, tenant, id).await?.ok_or(Error::NotFound("chatbot"))?;
     let bases = knowledge_bases::of_chatbot(tx, tenant, id).await?;
     let inbox = inboxes::of_api(tx, tenant, id).await?.ok_or_else(|| Error::bug("a chatbot without its inbox"))?;
-    Ok(TurnPlan { chatbot, bases, inbox: inbox.id })
+    let layer = Layer::stored(query_metadata_of(&chatbot).as_deref());
+    let narrowed = inboxes::query_metadata_of(tx, tenant, id).await?;
+    let narrowed = narrowed.into_iter().map(|(inbox, text)| (inbox, Layer::stored(Some(&text)))).collect();
+    let ids: Vec<_> = bases.iter().map(|base| base.id).collect();
+    let has_labels = labels::any(tx, tenant, &ids).await?;
+    Ok(TurnPlan { chatbot, bases, inbox: inbox.id, layer, inboxes: narrowed, has_labels })
+}
+
+/// The query metadata of an assistant, JSON.
+pub(crate) fn query_metadata_of(chatbot: &Chatbot) -> Option<String> {
+    let settings: serde_json::Value = serde_json::from_str(&chatbot.settings).ok()?;
+    settings.get(crate::chatbots::QUERY_METADATA).filter(|value| !value.is_null()).map(ToString::to_string)
 }

@@ -20,9 +20,9 @@ pub(crate) fn body(
 ) -> String {
     let created_at = answer.created_at.to_string();
     let mut files: Vec<&CitedFile> = Vec::new();
-    for one in cited {
-        if !files.iter().any(|file| file.id == one.file.id) {
-            files.push(&one.file);
+    for file in cited.iter().filter_map(|one| one.file.as_ref()) {
+        if !files.iter().any(|known| known.id == file.id) {
+            files.push(file);
         }
     }
     let citations: Vec<Value> = files.into_iter().map(|file| citation(app, tenant, file)).collect();
@@ -72,8 +72,8 @@ fn citation_node(one: &Cited) -> Value {
             "hitsCount": one.node.hits,
             "text": one.node.text,
             "updatedAt": Timestamp::from_millis(one.node.updated_at).to_string(),
-            "filename": one.file.filename,
-            "chatbotFile": one.file.id,
+            "filename": one.name(),
+            "chatbotFile": one.file.as_ref().map(|file| file.id),
             "pageNumber": one.node.page,
             "startOffset": one.node.start,
             "endOffset": one.node.end,

@@ -304,3 +304,13 @@ pub async fn of_inbox(tx: &mut Tx, tenant: Tenant, inbox: InboxId, limit: u64) -
         .fetch_all(db).await)
     .map_err(fault)
 }
+
+/// What retrieval is narrowed to for a contact, verbatim JSON; also for one that was removed, whose
+/// conversations go on.
+pub async fn query_metadata(tx: &mut Tx, tenant: Tenant, id: ContactId) -> Result<Option<String>> {
+    let found: Option<Option<String>> = on_tx!(tx, db => sqlx::query_scalar(
+        "SELECT query_metadata FROM contacts WHERE org_id = $1 AND id = $2")
+        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+    .map_err(fault)?;
+    Ok(found.flatten())
+}

@@ -256,3 +256,12 @@ pub async fn of_api(tx: &mut Tx, tenant: Tenant, chatbot: ChatbotId) -> Result<O
         .bind(tenant.organisation()).bind(chatbot).fetch_optional(db).await)
     .map_err(fault)
 }
+
+/// What retrieval is narrowed to for an assistant's inboxes, verbatim JSON; those without are left out.
+pub async fn query_metadata_of(tx: &mut Tx, tenant: Tenant, chatbot: ChatbotId) -> Result<Vec<(InboxId, String)>> {
+    on_tx!(tx, db => sqlx::query_as(
+        "SELECT id, query_metadata FROM inboxes \
+         WHERE org_id = $1 AND chatbot_id = $2 AND query_metadata IS NOT NULL")
+        .bind(tenant.organisation()).bind(chatbot).fetch_all(db).await)
+    .map_err(fault)
+}

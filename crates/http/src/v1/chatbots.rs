@@ -18,7 +18,7 @@ use crate::v1::models::ModelView;
 use crate::v1::tools::ToolSummaryView;
 
 /// Fields that are kept and returned, with what an assistant has until they are written.
-fn kept_fields() -> [(&'static str, Value); 17] {
+fn kept_fields() -> [(&'static str, Value); 18] {
     [
         ("rag", Value::Null),
         ("embeddingModel", Value::Null),
@@ -37,6 +37,7 @@ fn kept_fields() -> [(&'static str, Value); 17] {
         ("groups", json!([])),
         ("toolkits", json!([])),
         ("agentMode", json!("normal")),
+        ("queryMetadata", Value::Null),
     ]
 }
 

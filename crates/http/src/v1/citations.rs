@@ -6,6 +6,7 @@ use parlance_service::citations::{Cited, CitedFile, display_score};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::v1::labels::{LabelView, views};
 use crate::v1::parsers::{ParserView, parser};
 
 /// A cited file.
@@ -21,7 +22,7 @@ pub(crate) struct Citation {
     size: i64,
     status: String,
     parser: ParserView,
-    labels: Vec<serde_json::Value>,
+    labels: Vec<LabelView>,
     raw_user_define_metadata: Option<serde_json::Value>,
     /// Milliseconds since the epoch, 13 digits.
     created_at: String,
@@ -50,6 +51,7 @@ pub(crate) struct TextNode {
     pub(crate) text: String,
     pub(crate) updated_at: String,
     pub(crate) filename: String,
+    /// The file; null for an FAQ, whose `filename` is its question.
     pub(crate) chatbot_file: Option<String>,
     pub(crate) page_number: Option<i64>,
     /// First character of the passage in the document's text.
@@ -61,9 +63,9 @@ pub(crate) struct TextNode {
 /// The files of the passages, each once, in the order they are first cited.
 pub(crate) fn citations(app: &App, tenant: Tenant, cited: &[Cited]) -> Vec<Citation> {
     let mut files: Vec<&CitedFile> = Vec::new();
-    for one in cited {
-        if !files.iter().any(|file| file.id == one.file.id) {
-            files.push(&one.file);
+    for file in cited.iter().filter_map(|one| one.file.as_ref()) {
+        if !files.iter().any(|known| known.id == file.id) {
+            files.push(file);
         }
     }
     files.into_iter().map(|file| citation(app, tenant, file)).collect()
@@ -81,8 +83,8 @@ fn citation(app: &App, tenant: Tenant, file: &CitedFile) -> Citation {
         size: file.size,
         status: file.status.clone(),
         parser: parser(),
-        labels: Vec::new(),
-        raw_user_define_metadata: None,
+        labels: views(&file.labels),
+        raw_user_define_metadata: file.raw_metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()),
         created_at: Timestamp::from_millis(file.created_at).to_string(),
     }
 }
@@ -99,8 +101,8 @@ pub(crate) fn citation_nodes(cited: &[Cited]) -> Vec<CitationNode> {
                 hits_count: one.node.hits,
                 text: one.node.text.clone(),
                 updated_at: Timestamp::from_millis(one.node.updated_at).to_string(),
-                filename: one.file.filename.clone(),
-                chatbot_file: Some(one.file.id.to_string()),
+                filename: one.name().to_owned(),
+                chatbot_file: one.file.as_ref().map(|file| file.id.to_string()),
                 page_number: one.node.page,
                 start_offset: one.node.start,
                 end_offset: one.node.end,

@@ -86,7 +86,7 @@ pub(crate) fn view(app: &App, tenant: Tenant, file: Labelled<File>) -> FileView 
 /// Files to add.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(crate) struct NewFilesBody {
-    files: Vec<NewFileBody>,
+    pub(crate) files: Vec<NewFileBody>,
 }
 
 /// A file to add.

@@ -3,13 +3,15 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use parlance_domain::kind;
-use parlance_service::citations::display_score;
+use parlance_domain::{Error, kind};
+use parlance_service::citations::{Cited, display_score};
 use parlance_service::knowledge_bases::{self, KnowledgeBaseDraft, KnowledgeBaseView};
+use parlance_service::query_metadata::Layer;
 use parlance_service::search::SearchResult;
 use parlance_service::{App, Warnings};
 use parlance_storage::knowledge_bases::Filter;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -228,12 +230,23 @@ pub(crate) async fn delete(
 }
 
 /// A question to a knowledge base.
-#[derive(Debug, Deserialize, IntoParams, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct SearchBody {
+pub(crate) struct SearchQuery {
     /// What to look for.
     query: String,
+}
+
+/// A question to knowledge.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SearchBody {
+    /// What to look for.
+    pub(crate) query: String,
+    /// What may be found.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub(crate) query_metadata: Option<Value>,
 }
 
 /// A passage that was found. Fields that existing clients read in `snake_case` carry both spellings.
@@ -252,6 +265,8 @@ pub(crate) struct SearchHit {
     chatbot_file: SearchFile,
     #[serde(rename = "chatbot_file")]
     chatbot_file_snake: SearchFile,
+    /// Id of the FAQ, if it is one.
+    faq: Option<String>,
     heading: Option<String>,
     characters_count: i64,
     hits_count: i64,
@@ -259,61 +274,77 @@ pub(crate) struct SearchHit {
     end_offset: i64,
 }
 
-/// The file of a passage.
+/// The file of a passage. An FAQ has its question as the name and no id.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct SearchFile {
-    id: String,
+    id: Option<String>,
     filename: String,
 }
 
-fn hits(result: SearchResult) -> Vec<SearchHit> {
+/// Hits as they are shown.
+pub(crate) fn hits(result: SearchResult) -> Vec<SearchHit> {
     let found = result.found.into_iter().map(|found| {
-        let passage = found.passage;
-        let file = SearchFile { id: passage.file_id.to_string(), filename: passage.filename };
+        let cited = Cited::new(0, found.score, &found.material);
+        let filename = cited.name().to_owned();
+        let file = SearchFile { id: cited.file.map(|file| file.id.to_string()), filename };
+        let node = cited.node;
         SearchHit {
-            id: passage.id.to_string(),
-            text: passage.text,
+            id: node.id.to_string(),
+            text: node.text,
             score: found.score,
             display_score: display_score(found.score),
-            page_number: passage.page,
-            page_number_snake: passage.page,
+            page_number: node.page,
+            page_number_snake: node.page,
             chatbot_file: file.clone(),
             chatbot_file_snake: file,
-            heading: passage.heading,
-            characters_count: passage.characters,
-            hits_count: passage.hits_count,
-            start_offset: passage.start_offset,
-            end_offset: passage.end_offset,
+            faq: cited.faq.map(|faq| faq.id.to_string()),
+            heading: found.material.passage().and_then(|passage| passage.heading.clone()),
+            characters_count: node.characters,
+            hits_count: node.hits,
+            start_offset: node.start,
+            end_offset: node.end,
         }
     });
     found.collect()
+}
+
+/// Refuses a question that is too long.
+pub(crate) fn check_query(app: &App, query: &str) -> Result<(), Error> {
+    let limit = app.settings.max_message_characters;
+    if query.chars().count() > limit {
+        return Err(Error::field("query", format!("Ensure this field has no more than {limit} characters.")));
+    }
+    Ok(())
 }
 
 async fn find(
     auth: &Authorized<grants::ReadKnowledge>,
     app: &App,
     id: kind::KnowledgeBaseId,
-    body: SearchBody,
+    query: &str,
+    query_metadata: Option<Value>,
 ) -> ApiResult<Json<Vec<SearchHit>>> {
-    if body.query.chars().count() > app.settings.max_message_characters {
-        let limit = app.settings.max_message_characters;
-        let message = format!("Ensure this field has no more than {limit} characters.");
-        return Err(parlance_domain::Error::field("query", message).into());
-    }
-    let result = knowledge_bases::find(app, auth.tenant(), id, &body.query, None).await?;
+    check_query(app, query)?;
+    let layer = layer(query_metadata)?;
+    let result = knowledge_bases::find(app, auth.tenant(), id, query, &layer).await?;
     Ok(Json(hits(result)))
+}
+
+/// The query metadata of a search.
+pub(crate) fn layer(query_metadata: Option<Value>) -> Result<Layer, Error> {
+    Layer::parse(query_metadata.map(|value| value.to_string()).as_deref(), "queryMetadata")
 }
 
 /// Search a knowledge base.
 #[utoipa::path(get, path = "/api/v1/knowledge-bases/{id}/search/", tag = "knowledge",
-    params(("id" = String, Path), SearchBody), responses((status = 200, body = Vec<SearchHit>), ApiErrors))]
+    params(("id" = String, Path), SearchQuery), responses((status = 200, body = Vec<SearchHit>), ApiErrors))]
 pub(crate) async fn search_by_get(
     auth: Authorized<grants::ReadKnowledge>,
     State(app): State<App>,
     PathId(id): PathId<kind::KnowledgeBase>,
-    Query(body): Query<SearchBody>,
+    Query(query): Query<SearchQuery>,
 ) -> ApiResult<Json<Vec<SearchHit>>> {
-    find(&auth, &app, id, body).await
+    find(&auth, &app, id, &query.query, None).await
 }
 
 /// Search a knowledge base.
@@ -326,5 +357,5 @@ pub(crate) async fn search_by_post(
     PathId(id): PathId<kind::KnowledgeBase>,
     Body(body): Body<SearchBody>,
 ) -> ApiResult<Json<Vec<SearchHit>>> {
-    find(&auth, &app, id, body).await
+    find(&auth, &app, id, &body.query, body.query_metadata).await
 }

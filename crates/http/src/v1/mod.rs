@@ -3,6 +3,7 @@
 pub(crate) mod api_keys;
 pub(crate) mod attachments;
 pub(crate) mod broadcast;
+pub(crate) mod chatbot_knowledge;
 pub(crate) mod chatbots;
 pub(crate) mod citations;
 pub(crate) mod completions;

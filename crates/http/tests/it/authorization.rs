@@ -57,6 +57,29 @@ pub(crate) fn sample(method: &str, path: &str, own: &World) -> (&'static str, Op
         | ("PATCH" | "POST", "knowledge-bases/{kb}/faqs/{id}/update-metadata/") => {
             ("knowledge:write", Some(json!({"rawUserDefineMetadata": {"changed": true}})))
         }
+        ("POST", "faqs/") => {
+            ("knowledge:write", Some(json!({"chatbot": own.chatbot, "question": "Changed?", "answer": "Yes."})))
+        }
+        ("POST", "chatbots/{id}/faqs/") | ("PUT" | "PATCH", "chatbots/{chatbot}/faqs/{id}/") => {
+            ("knowledge:write", Some(json!({"question": "Changed?", "answer": "Yes."})))
+        }
+        ("POST", "chatbots/{id}/faqs/batch-delete/") => ("knowledge:write", Some(json!({"ids": [own.faq]}))),
+        ("POST", "chatbots/{id}/files/") => ("knowledge:write", Some(json!({"files": [file]}))),
+        ("PUT" | "PATCH", "chatbots/{chatbot}/files/{id}/") => {
+            ("knowledge:write", Some(json!({"filename": "changed.txt"})))
+        }
+        ("POST", "chatbots/{id}/files/batch-delete/") => ("knowledge:write", Some(json!({"ids": [own.file]}))),
+        ("DELETE", "chatbots/{chatbot}/faqs/{id}/" | "chatbots/{chatbot}/files/{id}/") => ("knowledge:write", None),
+        ("POST", "chatbots/{id}/search/") => ("knowledge:read", Some(json!({"query": "word"}))),
+        (
+            "GET",
+            "chatbots/{id}/faqs/"
+            | "chatbots/{chatbot}/faqs/{id}/"
+            | "chatbots/{id}/files/"
+            | "chatbots/{id}/knowledge-bases-files/"
+            | "chatbots/{chatbot}/files/{id}/"
+            | "chatbots/{chatbot}/files/{id}/latest-failed-reason/",
+        ) => ("knowledge:read", None),
         ("POST", "knowledge-bases/{id}/labels/") | ("PUT" | "PATCH", "knowledge-bases/{kb}/labels/{id}/") => {
             ("knowledge:write", Some(json!({"name": "Changed"})))
         }
@@ -175,29 +198,31 @@ pub(crate) fn filled(path: &str, world: Option<&World>) -> String {
     let id = |pick: fn(&World) -> &String| world.map_or(UNKNOWN.to_owned(), |world| pick(world).clone());
     let noun = path.strip_prefix("/api/v1/").unwrap().split('/').next().unwrap();
     let query = if path.ends_with("/search/") { "?query=word" } else { "" };
+    let last = if path.contains("/labels/") {
+        id(|world| &world.label)
+    } else if path.contains("/faqs/") {
+        id(|world| &world.faq)
+    } else if path.contains("/webhook-records/") {
+        id(|world| &world.webhook_record)
+    } else {
+        id(|world| &world.file)
+    };
     let path = if noun == "organizations" || noun == "users" || noun == "api-keys" {
         let path = path
             .replace("{organization}", &id(|world| &world.organization))
             .replace("{group}", &id(|world| &world.group))
             .replace("organizations/{id}/", &format!("organizations/{}/", id(|world| &world.organization)));
-        let last = match path.trim_end_matches("/{id}/").rsplit('/').next().unwrap() {
+        let end = match path.trim_end_matches("/{id}/").rsplit('/').next().unwrap() {
             "groups" => id(|world| &world.group),
             "group-members" => id(|world| &world.group_member),
             "group-chatbots" => id(|world| &world.group_chatbot),
             "api-keys" => id(|world| &world.key),
             _ => id(|world| &world.member),
         };
-        path.replace("{id}", &last)
+        path.replace("{id}", &end)
     } else if path.contains("{chatbot}") {
-        path.replace("{chatbot}", &id(|world| &world.chatbot)).replace("{id}", &id(|world| &world.webhook_record))
+        path.replace("{chatbot}", &id(|world| &world.chatbot)).replace("{id}", &last)
     } else if path.contains("{kb}") {
-        let last = if path.contains("/labels/") {
-            id(|world| &world.label)
-        } else if path.contains("/faqs/") {
-            id(|world| &world.faq)
-        } else {
-            id(|world| &world.file)
-        };
         path.replace("{kb}", &id(|world| &world.base)).replace("{id}", &last)
     } else {
         let value = match noun {

@@ -81,3 +81,41 @@ async fn several_are_removed_at_once_and_an_empty_list_means_all() {
     assert_eq!(owner.get(&faqs).await.body_of(200)["count"], 0);
     assert_eq!(owner.get(&format!("knowledge-bases/{other}/faqs/")).await.body_of(200)["count"], 1);
 }
+
+#[tokio::test]
+async fn an_faq_is_searched_answered_and_cited() {
+    let app = TestApp::start().await;
+    let owner = app.owner();
+    let base = app.base();
+    app.know(&[("store.txt", "門市每天上午十點開門，晚上九點關門。")]).await;
+    let faqs = format!("knowledge-bases/{base}/faqs/");
+    let id = owner.make(&faqs, &json!({"question": QUESTION, "answer": ANSWER})).await;
+    app.run_jobs().await;
+    let search = format!("knowledge-bases/{base}/search/");
+    let hits = owner.post(&search, &json!({"query": "能不能开三联式发票"})).await.body_of(200);
+    assert_eq!((hits[0]["id"].clone(), hits[0]["faq"].clone()), (json!(id), json!(id)), "{hits}");
+    assert_eq!(hits[0]["text"], format!("{QUESTION}\n{ANSWER}"));
+    assert_eq!(hits[0]["chatbot_file"], json!({"id": null, "filename": QUESTION}));
+
+    let answer = owner.ask(&app.chatbot(), "可以開三聯式發票嗎").await;
+    assert_eq!(answer["content"], format!("{ANSWER} [1]"));
+    assert_eq!(answer["citations"], json!([]), "an FAQ is no file");
+    let node = &answer["citationNodes"][0]["chatbotTextNode"];
+    assert_eq!((node["chatbotFile"].clone(), node["filename"].clone()), (Value::Null, json!(QUESTION)));
+    assert_eq!(owner.get(&format!("{faqs}{id}/")).await.body_of(200)["hitsCount"], 1);
+
+    // What the database has counts at once, whatever the index knows.
+    owner.patch(&format!("{faqs}{id}/"), &json!({"answer": "暫不提供。"})).await.expect(200);
+    assert_eq!(owner.found(&base, "三聯式發票").await, [format!("{QUESTION}\n暫不提供。")]);
+    app.run_jobs().await;
+    assert_eq!(owner.found(&base, "統一編號").await, [""; 0], "the words of before are forgotten");
+    assert_eq!(owner.found(&base, "暫不提供").await.len(), 1);
+    parlance_service::indexer::rebuild(&app.app).await.unwrap();
+    app.run_jobs().await;
+    assert_eq!(owner.found(&base, "暫不提供").await.len(), 1, "once, also after a rebuild");
+    assert_eq!(app.app.text_index.health().unwrap().passages, 2);
+    owner.delete(&format!("{faqs}{id}/")).await.expect(204);
+    assert_eq!(owner.found(&base, "三聯式發票").await, [""; 0]);
+    app.run_jobs().await;
+    assert_eq!(app.app.text_index.health().unwrap().passages, 1);
+}

@@ -8,6 +8,7 @@
 )]
 
 mod authorization;
+mod chatbot_knowledge;
 mod chatbots;
 mod completions;
 mod conversations;
@@ -26,6 +27,7 @@ mod organization;
 mod paging;
 mod providers;
 mod rate_limits;
+mod query_metadata;
 mod references;
 mod resuming;
 mod retrieval;

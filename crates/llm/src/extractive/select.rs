@@ -47,14 +47,16 @@ struct Candidate<'a> {
 pub(super) fn quotes(question: &str, sources: &[Source], fold: fn(char) -> char) -> Vec<Quote> {
     let asked = question_terms(question, fold);
     let places: HashMap<&Term, usize> = asked.iter().enumerate().map(|(place, term)| (term, place)).collect();
-    let per_source: Vec<Vec<Sentence<'_>>> = sources.iter().map(|source| sentences(&source.text)).collect();
+    let per_source: Vec<Vec<Sentence<'_>>> = sources.iter().map(quotable).collect();
     let asked_in = |text: &str| -> HashSet<usize> {
         terms(text, fold).iter().filter_map(|term| places.get(term).copied()).collect()
     };
     let mut candidates = Vec::new();
     for (source, siblings) in sources.iter().zip(&per_source) {
         for (place, sentence) in siblings.iter().enumerate() {
-            let matched = asked_in(sentence.text);
+            let mut matched = asked_in(sentence.text);
+            // An answer fits where its question does, whatever words it has itself.
+            matched.extend(source.question.iter().flat_map(|question| asked_in(question)));
             let matched_in_heading = asked_in(sentence.heading);
             candidates.push(Candidate { source, siblings, place, matched, matched_in_heading, score: 0.0 });
         }
@@ -66,6 +68,14 @@ pub(super) fn quotes(question: &str, sources: &[Source], fold: fn(char) -> char)
     }
     candidates.sort_by(|one, other| other.score.total_cmp(&one.score));
     choose(&candidates)
+}
+
+/// What may be quoted of a source: its sentences, or the whole answer of an FAQ.
+fn quotable(source: &Source) -> Vec<Sentence<'_>> {
+    if source.question.is_some() {
+        return vec![Sentence { text: &source.text, heading: "", is_heading: false }];
+    }
+    sentences(&source.text)
 }
 
 /// Rarity of each asked term. One that occurs nowhere weighs as if it occurred once: it counts
@@ -124,7 +134,7 @@ fn choose(candidates: &[Candidate<'_>]) -> Vec<Quote> {
     }
     let mut quotes: Vec<Quote> = Vec::new();
     for (candidate, range) in chosen {
-        let parts: Vec<&str> = candidate.siblings[range].iter().map(|sentence| sentence.text).collect();
+        let parts: Vec<&str> = candidate.siblings[range].iter().flat_map(|sentence| sentence.text.lines()).collect();
         let text = quoted(&joined(&parts));
         // Sources overlap: the same sentence is not quoted twice.
         if !quotes.iter().any(|quote| quote.text.contains(&text) || text.contains(&quote.text)) {

@@ -85,7 +85,7 @@ async fn collect_faq(app: &App, change: &IndexChange, faq: FaqId, batch: &mut Ba
 }
 
 /// The FAQ as the indexes know it.
-pub(super) fn faq_source(faq: FaqId) -> Source {
+pub(crate) fn faq_source(faq: FaqId) -> Source {
     Source::Faq(faq.uuid().as_u128())
 }
 

@@ -2,10 +2,11 @@
 
 use parlance_domain::kind::{KnowledgeBaseId, ModelId};
 use parlance_domain::{Error, Id};
+use parlance_storage::conversation_terms::Terms;
 use parlance_storage::faqs::{self, Faq, Filter};
 use parlance_storage::index_changes::{self, IndexChange};
 use parlance_storage::labels::{self, Label};
-use parlance_storage::{Page, Scope, files};
+use parlance_storage::{Page, Scope, contacts, files, inboxes};
 
 use crate::world::{NOW, World, id, later, read, write};
 
@@ -114,6 +115,26 @@ async fn faqs_are_made_changed_listed_and_removed() {
     assert_eq!(write!(world, tenant, tx => faqs::delete(tx, tenant, all.faq.id)).unwrap(), Some(base));
     assert_eq!(write!(world, tenant, tx => faqs::delete(tx, tenant, all.faq.id)).unwrap(), None);
     assert_eq!(read!(world, tenant, tx => faqs::first_of_base(tx, tenant, base, 9)).unwrap(), [second.id]);
+}
+
+#[tokio::test]
+async fn what_narrows_inboxes_and_contacts_is_read() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let tenant = world.tenant;
+    let inbox = inboxes::Inbox { query_metadata: Some("{\"a\":1}".into()), ..all.inbox.clone() };
+    write!(world, tenant, tx => inboxes::update(tx, tenant, &inbox)).unwrap();
+    let narrowed = read!(world, tenant, tx => inboxes::query_metadata_of(tx, tenant, all.chatbot.id)).unwrap();
+    assert_eq!(narrowed, [(all.inbox.id, "{\"a\":1}".to_owned())]);
+    let contact = contacts::Contact { query_metadata: Some("{\"b\":1}".into()), ..all.contact.clone() };
+    write!(world, tenant, tx => contacts::update(tx, tenant, &contact, &Terms::NONE)).unwrap();
+    write!(world, tenant, tx => contacts::delete(tx, tenant, all.contact.id, later(1))).unwrap();
+    let of = async |id| read!(world, tenant, tx => contacts::query_metadata(tx, tenant, id)).unwrap();
+    assert_eq!((of(all.contact.id).await.as_deref(), of(id()).await), (Some("{\"b\":1}"), None));
+    let who = world.stranger;
+    assert_eq!(read!(world, Scope::System, tx => contacts::query_metadata(tx, who, all.contact.id)).unwrap(), None);
+    let none = read!(world, Scope::System, tx => inboxes::query_metadata_of(tx, who, all.chatbot.id)).unwrap();
+    assert!(none.is_empty());
 }
 
 #[tokio::test]
