@@ -19,7 +19,7 @@ use crate::reference::ApiKeyScheme;
 use crate::request_log::{Meters, log_request};
 use crate::v1::{
     attachments, broadcast, chatbots, completions, contact_conversations, contact_credentials, contacts, conversations,
-    faqs, files, inboxes, knowledge_bases, labels, media, messages, models, parsers, providers, sent_messages,
+    events, faqs, files, inboxes, knowledge_bases, labels, media, messages, models, parsers, providers, sent_messages,
     text_nodes, tools, uploads, web_chats, webhooks,
 };
 use crate::writes::Writes;
@@ -58,6 +58,9 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(conversations::list, conversations::create))
         .routes(routes!(conversations::get))
         .routes(routes!(conversations::read))
+        .routes(routes!(events::of_conversation))
+        .routes(routes!(events::of_inbox))
+        .routes(routes!(events::typing))
         .routes(routes!(conversations::update_auto_reply))
         .routes(routes!(conversations::update_enable_group_mention))
         .routes(routes!(sent_messages::list, sent_messages::create))

@@ -11,6 +11,7 @@ mod authorization;
 mod chatbots;
 mod completions;
 mod conversations;
+mod events;
 mod faqs;
 mod idempotency;
 mod contact_credentials;
