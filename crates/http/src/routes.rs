@@ -19,7 +19,7 @@ use crate::reference::ApiKeyScheme;
 use crate::request_log::{Meters, log_request};
 use crate::v1::{
     api_keys, attachments, broadcast, chatbot_knowledge, chatbots, completions, contact_conversations,
-    contact_credentials, contacts, conversations, faqs, files, groups, inboxes, knowledge_bases, labels, media,
+    contact_credentials, contacts, conversations, events, faqs, files, groups, inboxes, knowledge_bases, labels, media,
     messages, models, organizations, parsers, providers, sent_messages, text_nodes, tools, uploads, web_chats,
     webhooks,
 };
@@ -59,6 +59,9 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(conversations::list, conversations::create))
         .routes(routes!(conversations::get))
         .routes(routes!(conversations::read))
+        .routes(routes!(events::of_conversation))
+        .routes(routes!(events::of_inbox))
+        .routes(routes!(events::typing))
         .routes(routes!(conversations::update_auto_reply))
         .routes(routes!(conversations::update_enable_group_mention))
         .routes(routes!(sent_messages::list, sent_messages::create))

@@ -159,7 +159,7 @@ fn frame(bytes: Bytes) -> Result<Bytes, Infallible> {
     Ok(bytes)
 }
 
-fn response(body: Body) -> Response {
+pub(crate) fn response(body: Body) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

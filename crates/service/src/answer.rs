@@ -31,7 +31,7 @@ use crate::reply::Owed;
 use crate::search::{Found, SearchResult, search};
 use crate::timing::{ProcessingTime, since};
 use crate::turn_plan::{TurnPlan, turn_plan};
-use crate::{App, attachments, labels};
+use crate::{App, attachments, events, labels};
 
 /// Bytes of an answer's text and reasoning at most.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -142,6 +142,8 @@ pub(crate) async fn run(app: &App, turn: Turn, answer: &Arc<LiveAnswer>) {
     // Whatever happens in here, readers get a terminal event and the registry lets go.
     let _ending = EndGuard { app, answer };
     let mut draft = Draft::default();
+    let (tenant, place) = (turn.tenant, (turn.open.conversation, turn.open.answer));
+    events::assistant(app, tenant, place, true).await;
     let making = AssertUnwindSafe(make(app, &turn, answer, &mut draft)).catch_unwind();
     let outcome = tokio::select! {
         biased;
@@ -154,6 +156,7 @@ pub(crate) async fn run(app: &App, turn: Turn, answer: &Arc<LiveAnswer>) {
     };
     let end = store(app, &turn, answer, draft, outcome).await;
     answer.end(end);
+    events::assistant(app, tenant, place, false).await;
 }
 
 /// Ends an answer that its task left without an end, because it panicked or was dropped.

@@ -16,11 +16,10 @@ use crate::App;
 use crate::answer::{Draft, Outcome, Turn};
 use crate::answer_faults::{self, Fault};
 use crate::citations::{Cited, cited_in};
-use crate::keyword;
 use crate::live_answer::{Done, End, LiveAnswer};
 use crate::timing::since;
 use crate::webhooks::{self, NewDelivery};
-use crate::{reply, webhook_body};
+use crate::{events, keyword, reply, webhook_body};
 
 /// Pauses before the end of an answer is stored again after a fault.
 const STORE_AGAIN_AFTER: [Duration; 4] =
@@ -202,6 +201,7 @@ async fn try_commit(app: &App, turn: &Turn, ended: Arc<Ended>) -> Result<()> {
             })
         })
         .await?;
+    events::stored_by_id(app, tenant, message, now).await;
     if turn.reply.is_some() {
         app.job_bell.notify_one();
     }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::authenticate::KeyCache;
+use crate::events::Events;
 use crate::links::LinkSigner;
 use crate::models::Catalogue;
 use crate::open_streams::OpenStreams;
@@ -82,6 +83,8 @@ pub struct Inner {
     pub settings: Settings,
     /// Answers that are being made.
     pub streams: Streams,
+    /// Pages that are open.
+    pub events: Events,
     /// Signs links to files and upload forms.
     pub links: LinkSigner,
     /// API keys seen a moment ago.
@@ -121,6 +124,7 @@ impl App {
                 streams: Streams::new(parts.retention, tasks.clone()),
                 answer_slots: Arc::new(Semaphore::new(parts.settings.max_concurrent_answers)),
                 search_slots: Semaphore::new(search_slots()),
+                events: Events::default(),
                 links,
                 keys: KeyCache::default(),
                 open_streams: OpenStreams::default(),

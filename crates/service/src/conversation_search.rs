@@ -21,7 +21,7 @@ use crate::keyword::{Keyword, Seen};
 /// Conversations whose texts are read together.
 const AT_ONCE: usize = 50;
 /// Newest conversations that are read before the index is asked.
-const READ_FIRST: usize = 150;
+const READ_FIRST: usize = 300;
 /// Bytes of text that are read before the index is asked.
 const BYTES_FIRST: usize = 2 << 20;
 

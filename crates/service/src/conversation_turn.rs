@@ -11,7 +11,7 @@ use parlance_storage::conversation_terms::Terms;
 use parlance_storage::conversations::{self, Activity, Conversation};
 use parlance_storage::messages::{self, Message};
 
-use crate::{App, keyword};
+use crate::{App, events, keyword};
 
 /// Name of a contact who did not say theirs.
 const ANONYMOUS: &str = "訪客";
@@ -125,6 +125,7 @@ pub(crate) async fn open(
         attachments: place.attachments,
         history: place.history,
     };
+    let question_id = question_row.id;
     let found_since = app
         .db
         .write(tenant, move |tx| {
@@ -161,6 +162,7 @@ pub(crate) async fn open(
         turn.contact = contact;
         turn.contact_query_metadata = query_metadata;
     }
+    events::stored_by_id(app, tenant, question_id, now).await;
     Ok(turn)
 }
 

@@ -7,10 +7,11 @@ use parlance_domain::kind::{ContactId, ConversationId, InboxId, WebChatId};
 use parlance_domain::{Error, Principal, Result};
 use parlance_storage::conversation_lists::{self, Listed};
 use parlance_storage::conversations::{self, Conversation};
-use parlance_storage::{Tx, contacts, inboxes};
+use parlance_storage::{Tx, contacts, inboxes, message_lists};
 
 use crate::conversation_turn::anonymous;
-use crate::{App, keyword};
+use crate::events::What;
+use crate::{App, events, keyword};
 
 /// Characters of what callers call a contact.
 pub const MAX_SOURCE_ID: usize = 255;
@@ -159,7 +160,30 @@ pub async fn read(app: &App, principal: &Principal, id: ConversationId) -> Resul
     let is_known =
         app.db.write(tenant, move |tx| Box::pin(async move { conversations::read(tx, tenant, id, now).await })).await?;
     found(is_known)?;
-    get(app, principal, id).await
+    let shown = get(app, principal, id).await?;
+    events::read(app, id, shown.listed.conversation.inbox_id, now);
+    Ok(shown)
+}
+
+/// Tells the others in a conversation that the caller types, or has stopped.
+pub async fn typing(app: &App, principal: &Principal, id: ConversationId, is_typing: bool) -> Result<()> {
+    let place = {
+        let mut tx = app.db.read(principal.tenant).await?;
+        message_lists::destination(&mut tx, principal.tenant, id, principal.user).await?
+    };
+    let place = place.filter(|place| may_see(principal, place.contact_id, place.inbox_id));
+    let place = place.ok_or(Error::NotFound("conversation"))?;
+    let is_contact = principal.visitor().is_some();
+    let name = if is_contact { place.contact_name } else { place.user_name.unwrap_or_default() };
+    let what = What::Typing { is_contact, name: name.into(), is_typing };
+    events::typing(app, id, place.inbox_id, what);
+    Ok(())
+}
+
+/// Whether the organisation has this inbox.
+pub async fn find_inbox(app: &App, principal: &Principal, id: InboxId) -> Result<()> {
+    let mut tx = app.db.read(principal.tenant).await?;
+    inboxes::get(&mut tx, principal.tenant, id).await?.map(drop).ok_or(Error::NotFound("inbox"))
 }
 
 /// Switches automatic replies off (a person takes over) or on again (the assistant takes over).

@@ -14,7 +14,7 @@ use crate::attachments::from_upload;
 use crate::conversation_turn::{attachments_json, title};
 use crate::conversations::may_see;
 use crate::query_metadata::Layer;
-use crate::{App, keyword, reply};
+use crate::{App, events, keyword, reply};
 
 /// Characters of a suggestion at most.
 const MAX_SUGGESTION: usize = 4000;
@@ -112,7 +112,7 @@ pub async fn create(app: &App, principal: &Principal, new: NewMessage) -> Result
     if will_reply {
         app.job_bell.notify_one();
     }
-    Ok(Sent {
+    let sent = Sent {
         owner_id: destination.contact_id,
         inbox_id: destination.inbox_id,
         contact_name: message.contact_id.map(|_| destination.contact_name),
@@ -121,7 +121,9 @@ pub async fn create(app: &App, principal: &Principal, new: NewMessage) -> Result
         chatbot_id: destination.chatbot_id,
         chatbot_name: destination.chatbot_name,
         message,
-    })
+    };
+    events::stored(app, &sent);
+    Ok(sent)
 }
 
 fn check(app: &App, new: &NewMessage) -> Result<()> {

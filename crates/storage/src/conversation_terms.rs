@@ -175,36 +175,39 @@ async fn on_postgres(
     let mut transaction = connection.begin().await?;
     // Rows of this table are long and its statistics may be old: it is never to be read as a whole.
     sqlx::query("SET LOCAL enable_seqscan = off").execute(&mut *transaction).await?;
-    let mut fewest = MANY;
+    // Numbers that every part names, as far as the parts are rare; the others are left to the texts.
+    let mut numbers: Option<Vec<i64>> = None;
     for terms in wanted.parts {
-        let hits: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM (SELECT 1 FROM conversation_terms WHERE terms @> $1 LIMIT $2) AS h",
-        )
-        .bind(&terms.0)
-        .bind(fewest)
-        .fetch_one(&mut *transaction)
-        .await?;
-        if hits == 0 {
+        let mut named: Vec<i64> =
+            sqlx::query_scalar("SELECT number FROM conversation_terms WHERE terms @> $1 LIMIT $2")
+                .bind(&terms.0)
+                .bind(MANY)
+                .fetch_all(&mut *transaction)
+                .await?;
+        if named.is_empty() {
             return Ok(Vec::new());
         }
-        fewest = fewest.min(hits);
+        if i64::try_from(named.len()).is_ok_and(|hits| hits < MANY) {
+            named.sort_unstable();
+            named.dedup();
+            if let Some(known) = &numbers {
+                named.retain(|number| known.binary_search(number).is_ok());
+            }
+            numbers = Some(named);
+        }
     }
     // Many hits are kept in a table that the list is compared with, so that the first page ends it;
     // `IS TRUE` is what keeps PostgreSQL from joining all of them instead.
-    let comparison = if fewest < MANY { ")" } else { ") IS TRUE" };
-    let condition: String = (0..wanted.parts.len())
-        .map(|part| {
-            let parameter = part + 7;
-            format!(" AND (c.number IN (SELECT number FROM conversation_terms WHERE terms @> ${parameter}){comparison}")
-        })
-        .collect();
-    let source = "conversations AS c";
-    let sql = wanted.place.candidates_sql(source, &condition, wanted.from);
-    let query = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(tenant.organisation());
-    let mut query = bind!(query, wanted);
-    for terms in wanted.parts {
-        query = query.bind(&terms.0);
-    }
+    let condition = match numbers {
+        Some(_) => " AND c.number = ANY($7)",
+        None => " AND (c.number IN (SELECT number FROM conversation_terms WHERE terms @> $7)) IS TRUE",
+    };
+    let sql = wanted.place.candidates_sql("conversations AS c", condition, wanted.from);
+    let query = bind!(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(tenant.organisation()), wanted);
+    let query = match (&numbers, wanted.parts.first()) {
+        (Some(numbers), _) => query.bind(numbers),
+        (None, first) => query.bind(first.map(|terms| &terms.0)),
+    };
     let rows = query.fetch_all(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(rows)

@@ -34,7 +34,7 @@ macro_rules! sent {
     () => {
         "SELECT m.id, m.conversation_id, m.contact_id, m.user_id, m.type, m.state, m.content, m.content_payload, \
          m.query_metadata, m.attachments, m.citations, m.canvas, m.feedback_id, m.feedback_type, \
-         m.feedback_suggestion, m.feedback_at, m.error, m.created_at, c.contact_id AS owner_id, c.inbox_id, \
+         m.feedback_suggestion, m.feedback_at, m.error, m.created_at, m.updated_at AS settled_at, c.contact_id AS owner_id, c.inbox_id, \
          k.name AS contact_name, k.avatar AS contact_avatar, u.name AS user_name, i.chatbot_id, \
          b.name AS chatbot_name FROM messages AS m JOIN conversations AS c ON c.id = m.conversation_id \
          JOIN inboxes AS i ON i.id = c.inbox_id LEFT JOIN contacts AS k ON k.id = m.contact_id AND k.org_id = $1 \
@@ -182,16 +182,51 @@ pub async fn look_at_texts(
     .map_err(fault)
 }
 
-/// Messages of a conversation that were stored after one of them, oldest first.
-pub async fn after(
+/// A message with the time at which it was stored or, for an answer, at which it ended.
+#[derive(sqlx::FromRow)]
+struct Settled {
+    #[sqlx(flatten)]
+    sent: Sent,
+    settled_at: Timestamp,
+}
+
+macro_rules! settled {
+    ($condition:literal) => {
+        concat!("SELECT s.* FROM (", sent!(), $condition, ") AS s ORDER BY s.settled_at, s.id LIMIT $5")
+    };
+}
+
+/// Messages of a conversation that were stored, or answers that ended, after a time and a message,
+/// oldest first, each with when that was.
+pub async fn settled_in_conversation(
     tx: &mut Tx,
     tenant: Tenant,
     conversation: ConversationId,
     (at, id): (Timestamp, MessageId),
     limit: i64,
-) -> Result<Vec<Sent>> {
-    let position = Position { at, id, is_back: true };
-    page(tx, tenant, conversation, Some(position), limit).await
+) -> Result<Vec<(Timestamp, Sent)>> {
+    let rows: Vec<Settled> = on_tx!(tx, db => sqlx::query_as(settled!(
+        " AND m.conversation_id = $2 AND m.state <> 'generating' AND (m.updated_at, m.id) > ($3, $4)"))
+        .bind(tenant.organisation()).bind(conversation).bind(at).bind(id).bind(limit).fetch_all(db).await)
+    .map_err(fault)?;
+    Ok(rows.into_iter().map(|row| (row.settled_at, row.sent)).collect())
+}
+
+/// As [`settled_in_conversation`], of all conversations of an inbox.
+pub async fn settled_in_inbox(
+    tx: &mut Tx,
+    tenant: Tenant,
+    inbox: InboxId,
+    (at, id): (Timestamp, MessageId),
+    limit: i64,
+) -> Result<Vec<(Timestamp, Sent)>> {
+    // A message is stored with its conversation's last activity, by which the index finds it.
+    let rows: Vec<Settled> = on_tx!(tx, db => sqlx::query_as(settled!(
+        " AND c.inbox_id = $2 AND c.last_activity_at >= $3 AND m.state <> 'generating' \
+         AND (m.updated_at, m.id) > ($3, $4)"))
+        .bind(tenant.organisation()).bind(inbox).bind(at).bind(id).bind(limit).fetch_all(db).await)
+    .map_err(fault)?;
+    Ok(rows.into_iter().map(|row| (row.settled_at, row.sent)).collect())
 }
 
 /// Where a message is put, with what is shown of those who may send one.

@@ -5,13 +5,13 @@ use axum::extract::{FromRequest, Request, State};
 use http::{StatusCode, header};
 use parlance_domain::kind::{self, ConversationId};
 use parlance_domain::{Error, Tenant};
-use parlance_service::{App, attachments, uploads};
+use parlance_service::{App, attachments, conversations, uploads};
 use parlance_storage::attachments::Attachment;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::error::{ApiErrors, ApiResult};
-use crate::extract::{Authorized, Body, Form, PageBody, Paging, PathId, grants};
+use crate::extract::{Authorized, Body, Caller, Form, PageBody, Paging, PathId, grants};
 use crate::v1::uploads::store;
 
 /// An attachment to make of a finished upload. A multipart body with a `file` field does both.
@@ -112,12 +112,13 @@ pub(crate) async fn upload(
     params(("id" = String, Path)), request_body = AttachmentBody,
     responses((status = 201, body = AttachmentView), ApiErrors))]
 pub(crate) async fn create_in_conversation(
-    auth: Authorized<grants::WriteConversations>,
+    caller: Caller<grants::WriteConversations>,
     State(app): State<App>,
     PathId(conversation): PathId<kind::Conversation>,
     request: Request,
 ) -> ApiResult<(StatusCode, Json<AttachmentView>)> {
-    make(&app, auth.tenant(), Some(conversation), request).await
+    conversations::find(&app, &caller.principal, conversation).await?;
+    make(&app, caller.tenant(), Some(conversation), request).await
 }
 
 /// List the attachments, newest first.

@@ -8,6 +8,7 @@ pub(crate) mod chatbots;
 pub(crate) mod citations;
 pub(crate) mod completions;
 pub(crate) mod conversations;
+pub(crate) mod events;
 pub(crate) mod faqs;
 pub(crate) mod contact_conversations;
 pub(crate) mod contact_credentials;

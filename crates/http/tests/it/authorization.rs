@@ -30,7 +30,8 @@ pub(crate) fn sample(method: &str, path: &str, own: &World) -> (&'static str, Op
             ("conversations:read", None)
         }
         ("POST", "conversations/") => ("conversations:write", Some(json!({"webChat": own.web_chat}))),
-        ("POST", "conversations/{id}/read/") => ("conversations:write", None),
+        ("POST", "conversations/{id}/read/" | "conversations/{id}/typing/") => ("conversations:write", None),
+        ("GET", "conversations/{id}/events/" | "inboxes/{id}/events/") => ("conversations:read", None),
         ("PATCH", "conversations/{id}/update-auto-reply/") => {
             ("conversations:write", Some(json!({"autoReplyEnabled": false})))
         }

@@ -180,3 +180,68 @@ async fn a_person_takes_over_and_hands_back() {
     assert_eq!(owner.get(&path).await.body_of(200)["autoReplyEnabled"], false);
     assert!(owner.patch(&switch, &json!({})).await.body_of(400)["autoReplyEnabled"].is_array());
 }
+
+#[tokio::test]
+async fn a_visitor_reaches_their_own_conversations_only() {
+    use parlance_domain::kind::{ContactId, ConversationId, InboxId, MessageId, WebChatId};
+    use parlance_domain::{Error, Principal, PrincipalKind, Scopes, Visitor};
+    use parlance_service::conversation_search::{self, Asked};
+    use parlance_service::conversations::{self, NewConversation};
+    use parlance_service::messages::{self, Judgement, NewMessage};
+
+    let app = TestApp::start().await;
+    let owner = app.owner();
+    let web_chat = web_chat(&app).await;
+    let own = owner.post("conversations/", &json!({"webChat": web_chat})).await.body_of(201);
+    let other = owner.post("conversations/", &json!({"webChat": web_chat})).await.body_of(201);
+    let secret = say(&owner, other["id"].as_str().unwrap(), "heron").await;
+    let secret = MessageId::parse(secret["id"].as_str().unwrap()).unwrap();
+    let id = |one: &Value| ConversationId::parse(one["id"].as_str().unwrap()).unwrap();
+    let (own_id, other_id) = (id(&own), id(&other));
+    let web_chat = WebChatId::parse(&web_chat).unwrap();
+    let contact = |one: &Value| ContactId::parse(one["contact"]["id"].as_str().unwrap()).unwrap();
+    let inbox = InboxId::parse(own["inbox"]["id"].as_str().unwrap()).unwrap();
+    let visitor = Visitor { web_chat, inbox, contact: contact(&own) };
+    let who = Principal { tenant: app.tenant, user: None, kind: PrincipalKind::Visitor(visitor), scopes: Scopes::NONE };
+    let app = &app.app;
+    let message = |conversation, is_reply| NewMessage {
+        conversation,
+        is_reply,
+        content: "hello".into(),
+        content_payload: None,
+        query_metadata: None,
+        canvas: None,
+        attachments: Vec::new(),
+    };
+    let sent = messages::create(app, &who, message(own_id, false)).await.unwrap();
+    assert_eq!(sent.message.contact_id, Some(visitor.contact));
+    assert!(matches!(messages::create(app, &who, message(own_id, true)).await, Err(Error::Forbidden(_))));
+    assert!(matches!(messages::create(app, &who, message(other_id, false)).await, Err(Error::Invalid(_))));
+    assert_eq!(messages::list(app, &who, own_id, None, 9).await.unwrap().1, 1);
+    assert!(matches!(messages::list(app, &who, other_id, None, 9).await, Err(Error::Invalid(_))));
+    messages::get(app, &who, sent.message.id, None).await.unwrap();
+    assert!(matches!(messages::get(app, &who, secret, None).await, Err(Error::NotFound(_))));
+    let like = Judgement { is_like: true, suggestion: String::new() };
+    assert!(matches!(messages::judge(app, &who, secret, Some(like)).await, Err(Error::NotFound(_))));
+    conversations::get(app, &who, own_id).await.unwrap();
+    assert!(matches!(conversations::get(app, &who, other_id).await, Err(Error::NotFound(_))));
+    assert!(matches!(conversations::find(app, &who, other_id).await, Err(Error::NotFound(_))));
+    conversations::typing(app, &who, own_id, true).await.unwrap();
+    assert!(matches!(conversations::typing(app, &who, other_id, true).await, Err(Error::NotFound(_))));
+    for (keyword, expected) in [("", 1), ("hello", 1), ("heron", 0), ("訪客", 1)] {
+        let asked = Asked { keyword: keyword.into(), ..Asked::default() };
+        let listed = conversation_search::list(app, &who, &asked, None, 9).await.unwrap();
+        assert_eq!(listed.len(), expected, "{keyword}");
+    }
+    let new = |web_chat, contact| NewConversation { web_chat, contact, contact_field: "contact", source_id: None };
+    let begun = conversations::create(app, &who, new(web_chat, None)).await.unwrap();
+    assert_eq!(begun.listed.conversation.contact_id, visitor.contact);
+    let elsewhere = WebChatId::parse(UNKNOWN).unwrap();
+    assert!(matches!(conversations::create(app, &who, new(elsewhere, None)).await, Err(Error::Invalid(_))));
+    let as_other = new(web_chat, Some(contact(&other)));
+    assert!(matches!(conversations::create(app, &who, as_other).await, Err(Error::Forbidden(_))));
+    // The same contact in another inbox is not the visitor of this page.
+    let elsewhere = Visitor { inbox: InboxId::parse(UNKNOWN).unwrap(), ..visitor };
+    let elsewhere = Principal { kind: PrincipalKind::Visitor(elsewhere), ..who };
+    assert!(matches!(conversations::get(app, &elsewhere, own_id).await, Err(Error::NotFound(_))));
+}

@@ -12,6 +12,7 @@ mod chatbot_knowledge;
 mod chatbots;
 mod completions;
 mod conversations;
+mod events;
 mod faqs;
 mod idempotency;
 mod contact_credentials;

@@ -478,9 +478,7 @@ CREATE INDEX messages_generating ON messages (state) WHERE state = 'generating';
 CREATE TABLE conversation_terms (
     number BIGINT NOT NULL,
     terms INTEGER[] NOT NULL
-) WITH (toast_tuple_target = 128);
--- Out of the way, so that many rows fit into a page: terms are only read through the index.
-ALTER TABLE conversation_terms ALTER COLUMN terms SET STORAGE EXTERNAL;
+);
 CREATE INDEX conversation_terms_by_term ON conversation_terms USING gin (terms) WITH (gin_pending_list_limit = 256);
 
 CREATE TABLE attachments (

@@ -1,0 +1,323 @@
+//! What happens in conversations, as server-sent events for pages that are open.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use parlance_domain::kind::{self, ConversationId, MessageId};
+use parlance_domain::{Error, Result, Tenant, Timestamp};
+use parlance_service::events::{self, Event, Listener, Topic, What};
+use parlance_service::{App, authenticate, conversations};
+use parlance_storage::message_lists::{self, Sent};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use crate::error::{ApiErrors, ApiResult};
+use crate::extract::{Authorized, Body as JsonBody, Caller, PathId, grants};
+use crate::sse;
+use crate::v1::message_view::view;
+
+/// Between two looks at whether the credential is still good. With what the authenticator remembers
+/// that makes less than five seconds.
+const LOOK_AGAIN: Duration = Duration::from_millis(1900);
+/// Of silence.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Missed messages that are read together.
+const AT_ONCE: i64 = 50;
+/// Missed messages that are remembered, so that none is told twice.
+const MAX_REPLAYED: usize = 500;
+
+/// Up to which message a page has been told everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    at: Timestamp,
+    message: MessageId,
+}
+
+impl Told {
+    /// Reads the id of an event.
+    fn parse(id: &str) -> Option<Self> {
+        let (millis, message) = id.trim().split_once('-')?;
+        Some(Self { at: Timestamp::from_millis(millis.parse().ok()?), message: MessageId::parse(message)? })
+    }
+}
+
+/// An open page.
+struct Page {
+    app: App,
+    tenant: Tenant,
+    topic: Topic,
+    listener: Listener,
+    /// The `Authorization` header it came with.
+    credential: HeaderValue,
+    told: Told,
+    /// Whether messages that it missed are still to be read.
+    is_behind: bool,
+    /// Those that were read, because what came meanwhile was also told to the listener.
+    replayed: HashSet<MessageId>,
+    silent_since: Instant,
+    /// When the credential is looked at again.
+    look_at: Instant,
+}
+
+enum Next {
+    Event(Event),
+    Lost,
+    Look,
+    Stop,
+}
+
+impl Page {
+    /// What goes out next; `None` at the end.
+    async fn next(mut self) -> Option<(String, Option<Self>)> {
+        loop {
+            if self.is_behind {
+                let Ok(text) = self.read_missed().await else { return None };
+                if !text.is_empty() {
+                    self.silent_since = Instant::now();
+                    return Some((text, Some(self)));
+                }
+            }
+            let next = tokio::select! {
+                biased;
+                () = self.app.stopping.cancelled() => Next::Stop,
+                () = tokio::time::sleep_until(self.look_at) => Next::Look,
+                event = self.listener.next() => event.map_or(Next::Lost, Next::Event),
+            };
+            match next {
+                Next::Event(event) => {
+                    if let What::Message { sent, .. } = &event.what
+                        && self.replayed.remove(&sent.message.id)
+                    {
+                        continue;
+                    }
+                    self.silent_since = Instant::now();
+                    return Some((self.frame(&event), Some(self)));
+                }
+                // The page comes back and is told what it missed.
+                Next::Lost => return None,
+                Next::Stop => return Some((self.terminal("shutting_down"), None)),
+                Next::Look => {
+                    if !self.is_allowed().await {
+                        return Some((self.terminal("closed"), None));
+                    }
+                    self.look_at = Instant::now() + LOOK_AGAIN;
+                    if self.silent_since.elapsed() >= KEEP_ALIVE {
+                        self.silent_since = Instant::now();
+                        return Some((": keep-alive\n\n".to_owned(), Some(self)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the credential is still good. A fault of the database is no reason to send a page away.
+    async fn is_allowed(&self) -> bool {
+        let principal = authenticate::authenticate(&self.app, Some(self.credential.as_bytes())).await;
+        !matches!(principal, Err(Error::Unauthenticated(_) | Error::Forbidden(_)))
+    }
+
+    /// The next messages that were missed; nothing when there are no more.
+    async fn read_missed(&mut self) -> Result<String> {
+        // What the queue holds is newer than the page before this one.
+        if self.replayed.len() > MAX_REPLAYED {
+            self.replayed.clear();
+        }
+        let since = (self.told.at, self.told.message);
+        let missed = {
+            let mut tx = self.app.db.read(self.tenant).await?;
+            match self.topic {
+                Topic::Conversation(id) => {
+                    message_lists::settled_in_conversation(&mut tx, self.tenant, id, since, AT_ONCE).await?
+                }
+                Topic::Inbox(id) => message_lists::settled_in_inbox(&mut tx, self.tenant, id, since, AT_ONCE).await?,
+            }
+        };
+        let mut text = String::new();
+        for (at, sent) in missed {
+            self.replayed.insert(sent.message.id);
+            self.message(&mut text, at, &sent);
+        }
+        self.is_behind = !text.is_empty();
+        Ok(text)
+    }
+
+    fn frame(&mut self, event: &Event) -> String {
+        let mut text = String::new();
+        let conversation = event.conversation;
+        match &event.what {
+            What::Message { at, sent } => self.message(&mut text, *at, sent),
+            What::Typing { is_contact, name, is_typing } => {
+                let kind = if *is_contact { "contact" } else { "user" };
+                let members = json!({"isTyping": is_typing, "sender": {"type": kind, "name": &**name}});
+                self.write(&mut text, (Some(conversation), None), ("typing", ""), &members);
+            }
+            What::Read { at } => {
+                let members = json!({"lastReadAt": at.to_string()});
+                self.write(&mut text, (Some(conversation), None), ("read", ""), &members);
+            }
+            What::Assistant { message, is_start } => {
+                let members = json!({"state": if *is_start { "started" } else { "ended" }});
+                self.write(&mut text, (Some(conversation), Some(*message)), ("assistant", ""), &members);
+            }
+        }
+        text
+    }
+
+    fn message(&mut self, text: &mut String, at: Timestamp, sent: &Sent) {
+        let (conversation, message) = (sent.message.conversation_id, sent.message.id);
+        // What an answer waited for may have been stored later than what was told before it.
+        if (at, message) > (self.told.at, self.told.message) {
+            self.told = Told { at, message };
+        }
+        let members = json!({"message": view(&self.app, self.tenant, sent.clone())});
+        self.write(text, (Some(conversation), Some(message)), ("message", &sent.message.content), &members);
+    }
+
+    fn terminal(&self, kind: &str) -> String {
+        let mut text = String::new();
+        let conversation = match self.topic {
+            Topic::Conversation(id) => Some(id),
+            Topic::Inbox(_) => None,
+        };
+        self.write(&mut text, (conversation, None), (kind, ""), &json!({"done": true}));
+        text
+    }
+
+    /// Appends an event with its further members.
+    fn write(
+        &self,
+        text: &mut String,
+        (conversation, message): (Option<ConversationId>, Option<MessageId>),
+        (kind, content): (&str, &str),
+        members: &Value,
+    ) {
+        let conversation = conversation.map(|id| id.to_string()).unwrap_or_default();
+        let mut data = json!({
+            "conversationId": conversation,
+            "conversation_id": conversation,
+            "messageId": message.map(|id| id.to_string()).unwrap_or_default(),
+            "type": kind,
+            "content": content,
+            "done": false,
+        });
+        for (key, value) in members.as_object().into_iter().flatten() {
+            data[key] = value.clone();
+        }
+        // Writing to a string cannot fail.
+        let _ = write!(text, "id: {}-{}\ndata: {data}\n\n", self.told.at.millis(), self.told.message);
+    }
+}
+
+/// The response that tells what happens from now on, and before that what was missed since the
+/// event `Last-Event-ID`.
+async fn open(app: App, tenant: Tenant, topic: Topic, headers: &HeaderMap) -> ApiResult<Response> {
+    // Listening begins first, so that nothing falls between it and what is read.
+    let listener = events::listen(&app, topic);
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(Told::parse);
+    let now = Told { at: app.now(), message: app.new_id() };
+    let credential = headers.get(header::AUTHORIZATION).cloned().unwrap_or(HeaderValue::from_static(""));
+    let page = Page {
+        is_behind: last.is_some(),
+        told: last.unwrap_or(now),
+        tenant,
+        topic,
+        listener,
+        credential,
+        replayed: HashSet::new(),
+        silent_since: Instant::now(),
+        look_at: Instant::now() + LOOK_AGAIN,
+        app,
+    };
+    // Sent at once, so that a page knows that it is listening.
+    let frames = stream::unfold((Some(page), true), |(page, is_first)| async move {
+        let page = page?;
+        if is_first {
+            return Some((frame(": open\n\n".to_owned()), (Some(page), false)));
+        }
+        let (text, page) = Box::pin(page.next()).await?;
+        Some((frame(text), (page, false)))
+    });
+    Ok(sse::response(Body::from_stream(frames)))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "a body stream yields results")]
+fn frame(text: String) -> Result<Bytes, Infallible> {
+    Ok(Bytes::from(text))
+}
+
+/// Follow what happens in a conversation: messages, typing, reading, and answers being made, which
+/// `messages/{id}/stream/` tells word by word. With `Last-Event-ID`, the messages missed since come
+/// first.
+#[utoipa::path(get, path = "/api/v1/conversations/{id}/events/", tag = "conversations",
+    params(("id" = String, Path), ("Last-Event-ID" = Option<String>, Header)),
+    responses((status = 200, content_type = "text/event-stream", body = String), ApiErrors))]
+pub(crate) async fn of_conversation(
+    caller: Caller<grants::ReadConversations>,
+    State(app): State<App>,
+    PathId(id): PathId<kind::Conversation>,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    conversations::find(&app, &caller.principal, id).await?;
+    open(app, caller.tenant(), Topic::Conversation(id), &headers).await
+}
+
+/// Follow what happens in all conversations of an inbox.
+#[utoipa::path(get, path = "/api/v1/inboxes/{id}/events/", tag = "conversations",
+    params(("id" = String, Path), ("Last-Event-ID" = Option<String>, Header)),
+    responses((status = 200, content_type = "text/event-stream", body = String), ApiErrors))]
+pub(crate) async fn of_inbox(
+    auth: Authorized<grants::ReadConversations>,
+    State(app): State<App>,
+    PathId(id): PathId<kind::Inbox>,
+    headers: HeaderMap,
+) -> ApiResult<Response> {
+    conversations::find_inbox(&app, &auth.principal, id).await?;
+    open(app, auth.tenant(), Topic::Inbox(id), &headers).await
+}
+
+/// Whether somebody types.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TypingBody {
+    /// True when absent.
+    #[serde(default)]
+    is_typing: Option<bool>,
+}
+
+/// Tell the others in a conversation that one types, or has stopped.
+#[utoipa::path(post, path = "/api/v1/conversations/{id}/typing/", tag = "conversations",
+    params(("id" = String, Path)), request_body = TypingBody, responses((status = 204), ApiErrors))]
+pub(crate) async fn typing(
+    caller: Caller<grants::WriteConversations>,
+    State(app): State<App>,
+    PathId(id): PathId<kind::Conversation>,
+    JsonBody(body): JsonBody<TypingBody>,
+) -> ApiResult<StatusCode> {
+    conversations::typing(&app, &caller.principal, id, body.is_typing.unwrap_or(true)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_an_event_comes_back_as_it_was() {
+        let id = "1700000000123-019a0000-0000-7000-8000-00000000002a";
+        let told = Told::parse(id).unwrap();
+        assert_eq!(format!("{}-{}", told.at.millis(), told.message), id);
+        for nonsense in ["", "7", "x-019a0000-0000-7000-8000-00000000002a", "1700000000123-x"] {
+            assert_eq!(Told::parse(nonsense), None, "{nonsense}");
+        }
+    }
+}
