@@ -20,6 +20,7 @@ use crate::rate_limit::RateLimits;
 use crate::settings::Settings;
 use crate::streams::{Retention, Streams};
 use crate::turn_plan::TurnPlans;
+use crate::visitor_tokens::VisitorTokens;
 
 /// What an [`App`] is made of.
 #[derive(Debug)]
@@ -85,6 +86,8 @@ pub struct Inner {
     pub links: LinkSigner,
     /// API keys seen a moment ago.
     pub keys: KeyCache,
+    /// Tokens of visitors, and those seen a moment ago.
+    pub visitors: VisitorTokens,
     /// How often whom has asked lately.
     pub rate_limits: RateLimits,
     /// What turns need to know, read a moment ago.
@@ -120,6 +123,7 @@ impl App {
                 search_slots: Semaphore::new(search_slots()),
                 links,
                 keys: KeyCache::default(),
+                visitors: VisitorTokens::new(&parts.master_key)?,
                 rate_limits: RateLimits::default(),
                 plans: TurnPlans::default(),
                 db: parts.db,

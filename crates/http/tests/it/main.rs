@@ -32,6 +32,7 @@ mod stored;
 mod tenants;
 mod tools;
 mod uploads;
+mod visitors;
 mod web_chats;
 mod webhooks;
 mod world;
