@@ -17,6 +17,9 @@ pub enum Error {
     /// The credential is good but may not do this.
     #[error("permission {0} is missing")]
     Forbidden(&'static str),
+    /// Not allowed, whatever the credential, for the reason that is given.
+    #[error("{0}")]
+    Refused(&'static str),
     /// Some fields of the request are wrong.
     #[error("invalid fields: {0:?}")]
     Invalid(FieldErrors),

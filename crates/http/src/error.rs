@@ -41,6 +41,7 @@ fn describe(error: &Error) -> (StatusCode, &'static str, String) {
             "permission_denied",
             format!("You do not have permission to perform this action ({permission})."),
         ),
+        Error::Refused(text) => (StatusCode::FORBIDDEN, "permission_denied", (*text).to_owned()),
         Error::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid", String::new()),
         Error::BadRequest(text) => (StatusCode::BAD_REQUEST, "bad_request", text.clone()),
         Error::UnsupportedMediaType(text) => {

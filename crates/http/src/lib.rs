@@ -4,6 +4,7 @@
 //! stand on the handlers, the list of handlers in `routes.rs`; `openapi.json` comes from both. To
 //! add an operation, see `docs/ADDING-AN-ENDPOINT.md`.
 
+mod cors;
 mod error;
 mod extract;
 mod health;

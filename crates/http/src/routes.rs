@@ -20,11 +20,11 @@ use crate::request_log::{Meters, log_request};
 use crate::v1::{
     api_keys, attachments, broadcast, chatbot_knowledge, chatbots, completions, contact_conversations,
     contact_credentials, contacts, conversations, events, faqs, files, groups, inboxes, knowledge_bases, labels, media,
-    messages, models, organizations, parsers, providers, sent_messages, text_nodes, tools, uploads, web_chats,
-    webhooks,
+    messages, models, organizations, parsers, providers, sent_messages, text_nodes, tools, uploads, visitor_sessions,
+    web_chats, webhooks,
 };
 use crate::writes::Writes;
-use crate::{health, reference, writes};
+use crate::{cors, health, reference, writes};
 
 /// Bytes of a JSON body.
 pub(crate) const MAX_JSON_BYTES: usize = 2 << 20;
@@ -131,6 +131,9 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(tools::list, tools::create))
         .routes(routes!(tools::get, tools::replace, tools::update, tools::delete))
         .routes(routes!(web_chats::list, web_chats::create))
+        .routes(routes!(visitor_sessions::create))
+        .routes(routes!(visitor_sessions::rotate_identity_secret))
+        .routes(routes!(completions::create_in_web_chat))
         .routes(routes!(web_chats::get, web_chats::replace, web_chats::update, web_chats::delete))
         .merge(organization_routes())
 }
@@ -196,6 +199,7 @@ pub fn router(app: App) -> Router {
         .route("/docs", get(reference::page))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(app.clone(), cors::let_pages_in))
         .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
         .layer(SetResponseHeaderLayer::if_not_present(
             header::X_CONTENT_TYPE_OPTIONS,

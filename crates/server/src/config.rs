@@ -108,6 +108,14 @@ section! { Limits {
     key_requests_per_second: u32,
     organisation_requests_per_second: u32,
     refused_requests_per_minute: u32,
+    visitor_sessions_per_minute: u32,
+    visitor_requests_per_minute: u32,
+    visitor_answers_per_minute: u32,
+    web_chat_answers_per_minute: u32,
+    web_chat_replies_per_day: u32,
+    web_chat_tokens_per_day: u32,
+    #[serde(deserialize_with = "duration")]
+    visitor_session: Duration,
 } }
 
 section! { Retention {

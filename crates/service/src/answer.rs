@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt};
-use parlance_domain::kind::{ChatbotId, FileId, KnowledgeBaseId, MessageId};
+use parlance_domain::kind::{ChatbotId, FileId, KnowledgeBaseId, MessageId, WebChatId};
 use parlance_domain::{Error, Principal, Result, Tenant};
 use parlance_llm::{ChatEvent, Image, Usage};
 use parlance_retrieval::BaseScope;
 use parlance_storage::chatbots::Chatbot;
 use parlance_storage::request_scope::carried;
+use parlance_storage::web_chats::WebChat;
 use parlance_storage::{conversations, messages};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
@@ -21,14 +22,16 @@ use tracing::Instrument;
 use crate::answer_end::{failed, store};
 use crate::answer_faults::{self, Fault};
 use crate::citations::Cited;
-use crate::conversation_turn::{self, OpenTurn, Question};
+use crate::conversation_turn::{self, Channel, OpenTurn, Question};
 use crate::live_answer::{End, LiveAnswer, Reader};
 use crate::models::Chat;
 use crate::open_streams::watch;
 use crate::prompt::{PromptParts, condense_request, request, source_text};
 use crate::query_metadata::{self, Layer};
+use crate::rate_limit::Kind;
 use crate::reply::Owed;
 use crate::search::{Found, SearchResult, search};
+use crate::spending::{self, Reservation};
 use crate::timing::{ProcessingTime, since};
 use crate::turn_plan::{TurnPlan, turn_plan};
 use crate::{App, attachments, events, labels};
@@ -50,6 +53,8 @@ pub(crate) struct Turn {
     pub(crate) channel: String,
     /// The reply that the turn is, when it answers a stored message.
     pub(crate) reply: Option<Owed>,
+    /// What was set aside of the web chat's daily limit.
+    pub(crate) reservation: Option<Reservation>,
     pub(crate) started: Instant,
     /// The place among the answers that are made at the same time.
     #[expect(dead_code, reason = "held, not read")]
@@ -77,11 +82,52 @@ pub(crate) enum Outcome {
     ShuttingDown,
 }
 
+/// Stores a question that is asked in a web chat and starts its answer. A visitor asks as themselves, in
+/// their own conversations.
+///
+/// # Errors
+/// As of [`start`]; `Refused` when a visitor asks in somebody else's name; `RateLimited`.
+pub async fn start_in_web_chat(
+    app: &App,
+    principal: &Principal,
+    web_chat: WebChatId,
+    mut question: Question,
+) -> Result<Reader> {
+    let view = crate::web_chats::get(app, principal.tenant, web_chat).await?;
+    let inbox = view.inbox.map(|(id, _)| id).ok_or(Error::NotFound("web chat"))?;
+    let visitor = principal.visitor();
+    if let Some(visitor) = visitor {
+        if visitor.web_chat != web_chat {
+            return Err(Error::NotFound("web chat"));
+        }
+        if question.sender.is_some() || question.source_id.is_some() {
+            return Err(Error::Refused("A visitor asks in their own name."));
+        }
+        let (now, settings) = (Instant::now(), &app.settings);
+        app.rate_limits.check(Kind::VisitorAnswers, &visitor.contact, settings.visitor_answer_rate, now)?;
+        app.rate_limits.check(Kind::WebChatAnswers, &web_chat, settings.web_chat_answer_rate, now)?;
+        question.sender = Some(visitor.contact);
+    }
+    let limits = visitor.is_some().then_some(view.web_chat.clone());
+    question.channel = Some(Channel { inbox, visitor: visitor.map(|visitor| visitor.contact) });
+    begin(app, principal, (view.web_chat.chatbot_id, limits), question).await
+}
+
 /// Stores the question and starts its answer.
 ///
 /// # Errors
 /// Whatever can fail with a status: nothing was stored then.
 pub async fn start(app: &App, principal: &Principal, chatbot: ChatbotId, question: Question) -> Result<Reader> {
+    begin(app, principal, (chatbot, None), question).await
+}
+
+/// Starts an answer of an assistant, within the daily limits of a web chat.
+async fn begin(
+    app: &App,
+    principal: &Principal,
+    (chatbot, limits): (ChatbotId, Option<WebChat>),
+    question: Question,
+) -> Result<Reader> {
     let started = Instant::now();
     validate(app, &question)?;
     if app.stopping.is_cancelled() {
@@ -93,17 +139,24 @@ pub async fn start(app: &App, principal: &Principal, chatbot: ChatbotId, questio
     let plan = turn_plan(app, principal.tenant, chatbot).await?;
     let chat = app.catalogue.chat(app, principal.tenant, plan.chatbot.model_id).await?;
     let (task_app, principal, tenant) = (app.clone(), *principal, principal.tenant);
+    // A page that lost its connection comes back; a program that went away does not.
+    let grace = if principal.visitor().is_some() { app.settings.visitor_grace } else { app.settings.api_grace };
     let span = tracing::info_span!("answer", chatbot = %plan.chatbot.id);
     // In a task of its own: a caller who goes away now must not leave a stored question without
     // anybody who answers it. Its reader is dropped then, which stops the answer as always.
     let starting = app.tasks.spawn(carried(async move {
-        let place = (plan.chatbot.id, plan.inbox);
-        let open = conversation_turn::open(&task_app, tenant, place, &question).await?;
+        let place = (plan.chatbot.id, question.channel.map_or(plan.inbox, |channel| channel.inbox));
+        let ready = conversation_turn::resolve(&task_app, tenant, place, &question).await?;
+        let reservation = match &limits {
+            Some(web_chat) => spending::reserve(&task_app, tenant, web_chat).await?,
+            None => None,
+        };
+        let open = conversation_turn::open(&task_app, tenant, (place, ready), &question).await?;
         let ids = (open.answer, open.conversation, open.contact);
-        let answer = task_app.streams.start(tenant, ids, task_app.settings.api_grace);
+        let answer = task_app.streams.start(tenant, ids, grace);
         let reader = answer.subscribe(0);
-        let channel = "api".to_owned();
-        let turn = Turn { plan, chat, open, question, tenant, channel, reply: None, started, slot };
+        let channel = (if question.channel.is_some() { "web" } else { "api" }).to_owned();
+        let turn = Turn { plan, chat, open, question, tenant, channel, reply: None, reservation, started, slot };
         let run_app = task_app.clone();
         let credential = watch(&task_app, &principal);
         let running = async move {

@@ -19,7 +19,7 @@ use crate::citations::{Cited, cited_in};
 use crate::live_answer::{Done, End, LiveAnswer};
 use crate::timing::since;
 use crate::webhooks::{self, NewDelivery};
-use crate::{events, keyword, reply, webhook_body};
+use crate::{events, keyword, reply, spending, webhook_body};
 
 /// Pauses before the end of an answer is stored again after a fault.
 const STORE_AGAIN_AFTER: [Duration; 4] =
@@ -55,6 +55,9 @@ pub(crate) async fn store(app: &App, turn: &Turn, answer: &LiveAnswer, mut draft
         delivery,
     };
     let stored = commit(app, turn, ended).await;
+    if let Some(reservation) = turn.reservation.clone() {
+        spending::settle(app, turn.tenant, reservation, &usage).await;
+    }
     metrics::counter!("parlance_answers_total", "end" => state).increment(1);
     metrics::histogram!("parlance_answer_seconds").record(time.total);
     if let Err(error) = stored {

@@ -22,6 +22,7 @@ use crate::rate_limit::RateLimits;
 use crate::settings::Settings;
 use crate::streams::{Retention, Streams};
 use crate::turn_plan::TurnPlans;
+use crate::visitor_tokens::VisitorTokens;
 
 /// What an [`App`] is made of.
 #[derive(Debug)]
@@ -91,6 +92,8 @@ pub struct Inner {
     pub keys: KeyCache,
     /// Credentials that open streams depend on.
     pub open_streams: OpenStreams,
+    /// Tokens of visitors, and those seen a moment ago.
+    pub visitors: VisitorTokens,
     /// How often whom has asked lately.
     pub rate_limits: RateLimits,
     /// What turns need to know, read a moment ago.
@@ -128,6 +131,7 @@ impl App {
                 links,
                 keys: KeyCache::default(),
                 open_streams: OpenStreams::default(),
+                visitors: VisitorTokens::new(&parts.master_key)?,
                 rate_limits: RateLimits::default(),
                 plans: TurnPlans::default(),
                 db: parts.db,

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use parlance_domain::kind::{ApiKeyId, WebChatId};
-use parlance_domain::{Error, Principal, PrincipalKind, Result, Role, Scopes, Tenant, Timestamp};
+use parlance_domain::kind::{ApiKeyId, VisitorSessionId, WebChatId};
+use parlance_domain::{Error, Principal, PrincipalKind, Result, Role, Scopes, Tenant, Timestamp, Visitor};
 use parlance_storage::api_keys::{self, ApiKey};
 use parlance_storage::{Scope, Tx, groups, members};
 use sha2::{Digest, Sha256};
@@ -23,6 +23,7 @@ const CACHE_SIZE: usize = 10_000;
 const MISSING: &str = "Authentication credentials were not provided.";
 const FORMAT: &str = "Invalid API key format.";
 const UNKNOWN: &str = "Invalid API key.";
+pub(crate) const UNKNOWN_VISITOR: &str = "Invalid visitor token.";
 
 /// Keys that were looked up a moment ago, by the hash of the whole key.
 #[derive(Debug, Default)]
@@ -84,7 +85,9 @@ pub fn admit(app: &App, principal: &Principal) -> Result<()> {
     match principal.kind {
         PrincipalKind::ApiKey(id) => app.rate_limits.check(Kind::ApiKey, &id, settings.key_rate, now)?,
         // Visitors have limits of their own; they must not use up what programs have.
-        PrincipalKind::Visitor(_) => return Ok(()),
+        PrincipalKind::Visitor(visitor) => {
+            return app.rate_limits.check(Kind::Visitor, &visitor.contact, settings.visitor_rate, now);
+        }
     }
     let organisation = principal.tenant.organisation();
     app.rate_limits.check(Kind::Organisation, &organisation, settings.organisation_rate, now)
@@ -126,7 +129,10 @@ pub async fn still_valid(app: &App, principal: &Principal) -> Result<bool> {
             let scopes = effective(&mut tx, principal.tenant, &key, app.now()).await?;
             Ok(scopes.is_some_and(|scopes| scopes & principal.scopes == principal.scopes))
         }
-        PrincipalKind::Visitor(_) => Ok(true),
+        PrincipalKind::Visitor(visitor) => {
+            let mut tx = app.db.read(principal.tenant).await?;
+            parlance_storage::visitor_sessions::has_live(&mut tx, principal.tenant, visitor, app.now()).await
+        }
     }
 }
 
@@ -139,6 +145,7 @@ pub async fn authenticate(app: &App, authorization: Option<&[u8]>) -> Result<Pri
     }
     let key = match header.split_once(' ') {
         Some((scheme, key)) if scheme.eq_ignore_ascii_case("api-key") => key.trim(),
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("visitor") => return visitor(app, token.trim()).await,
         _ => return Err(Error::Unauthenticated(FORMAT)),
     };
     if key.is_empty() || key.len() > 256 || !key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
@@ -159,6 +166,36 @@ pub async fn authenticate(app: &App, authorization: Option<&[u8]>) -> Result<Pri
     let principal = Principal { tenant, user: Some(stored.user_id), kind, scopes };
     app.keys.put(hash, principal, stored.expires_at);
     Ok(principal)
+}
+
+/// Whom a visitor's token stands for, by its session's row.
+async fn visitor(app: &App, token: &str) -> Result<Principal> {
+    const WRONG: Error = Error::Unauthenticated(UNKNOWN_VISITOR);
+    let now = app.now();
+    let session = app.visitors.session(token, now).ok_or(WRONG)?;
+    if let Some(principal) = app.visitors.get(session) {
+        return Ok(principal);
+    }
+    let stored = {
+        let mut tx = app.db.read(Scope::System).await?;
+        parlance_storage::visitor_sessions::live(&mut tx, session).await?
+    };
+    let stored = stored.filter(|stored| now < stored.expires_at).ok_or(WRONG)?;
+    let visitor = Visitor { web_chat: stored.web_chat_id, inbox: stored.inbox_id, contact: stored.contact_id };
+    let principal = Principal {
+        tenant: Tenant::authenticated(stored.organisation),
+        user: None,
+        kind: PrincipalKind::Visitor(visitor),
+        scopes: Scopes::NONE,
+    };
+    app.visitors.put(session, principal);
+    Ok(principal)
+}
+
+/// The session whose token is in the value of an `Authorization` header.
+pub fn visitor_session(app: &App, authorization: Option<&[u8]>) -> Option<VisitorSessionId> {
+    let (_, token) = std::str::from_utf8(authorization?).ok()?.trim().split_once(' ')?;
+    app.visitors.session(token.trim(), app.now())
 }
 
 /// The web chat that somebody without a credential asks for: the one thing of an organisation that is

@@ -5,6 +5,7 @@ use std::time::Duration;
 use parlance_domain::kind::{AttachmentId, ChatbotId, ContactId, ConversationId, InboxId, MessageId};
 use parlance_domain::{FieldErrors, Result, Tenant};
 use parlance_retrieval::fold;
+use parlance_storage::Tx;
 use parlance_storage::attachments::{self, Attachment};
 use parlance_storage::contacts::{self, Contact};
 use parlance_storage::conversation_terms::Terms;
@@ -38,6 +39,17 @@ pub struct Question {
     pub query_metadata: Option<String>,
     /// Attachments by id.
     pub attachments: Vec<AttachmentId>,
+    /// Where it arrives, when that is not the inbox of the assistant's API keys.
+    pub channel: Option<Channel>,
+}
+
+/// The web chat in which somebody asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Channel {
+    /// Its inbox, which a conversation has to be of.
+    pub inbox: InboxId,
+    /// The visitor who asks: the conversation and its attachments have to be theirs.
+    pub visitor: Option<ContactId>,
 }
 
 /// A stored question and the place where its answer goes.
@@ -61,8 +73,9 @@ pub struct OpenTurn {
     pub history: Vec<Message>,
 }
 
+/// What a question refers to.
 #[derive(Default)]
-struct Place {
+pub(crate) struct Place {
     known: Option<(Conversation, String)>,
     /// What narrows the contact of the known conversation.
     query_metadata: Option<String>,
@@ -71,15 +84,13 @@ struct Place {
     history: Vec<Message>,
 }
 
-/// Stores a question that came with an API key, and the row of its answer. Returns when both are on
-/// disk.
+/// Stores a question, and the row of its answer. Returns when both are on disk.
 pub(crate) async fn open(
     app: &App,
     tenant: Tenant,
-    (chatbot, inbox): (ChatbotId, InboxId),
+    ((_, inbox), place): ((ChatbotId, InboxId), Place),
     question: &Question,
 ) -> Result<OpenTurn> {
-    let place = resolve(app, tenant, (chatbot, inbox), question).await?;
     let now = app.now();
     let answer: MessageId = app.new_id();
     // A repeated request follows this answer.
@@ -212,7 +223,7 @@ fn rows(
 }
 
 /// Loads everything the question refers to, so that what is wrong is said before anything is stored.
-async fn resolve(
+pub(crate) async fn resolve(
     app: &App,
     tenant: Tenant,
     (chatbot, inbox): (ChatbotId, InboxId),
@@ -226,7 +237,8 @@ async fn resolve(
     let mut errors = FieldErrors::default();
     let mut tx = app.db.read(tenant).await?;
     if let Some(id) = question.conversation {
-        place.known = conversations::of_chatbot(&mut tx, tenant, chatbot, id).await?;
+        let known = conversations::of_chatbot(&mut tx, tenant, chatbot, id).await?;
+        place.known = known.filter(|(known, _)| question.channel.is_none_or(|channel| is_of(known, channel)));
         if let Some((conversation, _)) = &place.known {
             place.query_metadata = contacts::query_metadata(&mut tx, tenant, conversation.contact_id).await?;
             let limit = i64::try_from(app.settings.history_messages).unwrap_or_default();
@@ -246,12 +258,28 @@ async fn resolve(
     }
     for (position, id) in question.attachments.iter().enumerate() {
         match attachments::get(&mut tx, tenant, *id).await? {
-            Some(attachment) => place.attachments.push(attachment),
-            None => errors.add(format!("message.attachments.{position}.id"), "No attachment has this id."),
+            Some(attachment) if may_attach(&mut tx, tenant, question.channel, &attachment).await? => {
+                place.attachments.push(attachment);
+            }
+            _ => errors.add(format!("message.attachments.{position}.id"), "No attachment has this id."),
         }
     }
     errors.finish()?;
     Ok(place)
+}
+
+/// Whether a conversation is of this channel and, there, the visitor's own.
+fn is_of(conversation: &Conversation, channel: Channel) -> bool {
+    let is_theirs = channel.visitor.is_none_or(|visitor| visitor == conversation.contact_id);
+    conversation.inbox_id == channel.inbox && is_theirs
+}
+
+/// Whether an attachment may go with a question: a visitor has only those of their own conversations.
+async fn may_attach(tx: &mut Tx, tenant: Tenant, channel: Option<Channel>, attachment: &Attachment) -> Result<bool> {
+    let Some(channel) = channel.filter(|channel| channel.visitor.is_some()) else { return Ok(true) };
+    let Some(conversation) = attachment.conversation_id else { return Ok(false) };
+    let conversation = conversations::get(tx, tenant, conversation).await?;
+    Ok(conversation.is_some_and(|conversation| is_of(&conversation, channel)))
 }
 
 /// A contact who did not say their name.

@@ -180,7 +180,8 @@ pub async fn run(app: &App, tenant: Tenant, job: &Job) -> Result<(), Stop> {
     let live = app.streams.start(tenant, ids, Duration::MAX);
     let reader = live.subscribe(0);
     let channel = place.access_type.unwrap_or_else(|| "web".to_owned());
-    let turn = Turn { plan, chat, open, question, tenant, channel, reply: Some(owed), started, slot };
+    let turn =
+        Turn { plan, chat, open, question, tenant, channel, reply: Some(owed), reservation: None, started, slot };
     answer::run(app, turn, &live).await;
     let (_, end) = reader.finished().await;
     match end.as_ref() {

@@ -20,6 +20,20 @@ pub struct Settings {
     pub organisation_rate: Rate,
     /// Requests from one address whose credential was not good.
     pub refused_rate: Rate,
+    /// Sessions of visitors begun or renewed from one address.
+    pub session_rate: Rate,
+    /// Requests of one visitor.
+    pub visitor_rate: Rate,
+    /// Answers for one visitor.
+    pub visitor_answer_rate: Rate,
+    /// Answers for all visitors of one web chat.
+    pub web_chat_answer_rate: Rate,
+    /// Replies to visitors per day of a web chat without a limit of its own; 0 is no limit.
+    pub web_chat_daily_replies: i64,
+    /// Tokens for visitors per day of a web chat without a limit of its own; 0 is no limit.
+    pub web_chat_daily_tokens: i64,
+    /// Time that a visitor's session lasts unless it is renewed.
+    pub visitor_session: Duration,
     /// Time that lines of the audit log are kept; zero keeps them for ever.
     pub audit_retention: Duration,
     /// Time an API key's answer goes on after its reader went.
@@ -73,6 +87,13 @@ impl Settings {
             key_rate: Rate::per_second(10_000),
             organisation_rate: Rate::per_second(20_000),
             refused_rate: Rate::per_minute(6000),
+            session_rate: Rate::per_minute(60),
+            visitor_rate: Rate::per_minute(600),
+            visitor_answer_rate: Rate::per_minute(20),
+            web_chat_answer_rate: Rate::per_minute(600),
+            web_chat_daily_replies: 0,
+            web_chat_daily_tokens: 0,
+            visitor_session: Duration::from_hours(24),
             audit_retention: Duration::from_hours(24 * 365),
             api_grace: Duration::ZERO,
             visitor_grace: Duration::from_secs(30),

@@ -153,6 +153,7 @@ pub async fn update(app: &App, tenant: Tenant, id: WebChatId, draft: WebChatDraf
             })
         })
         .await?;
+    app.visitors.forget(id);
     get(app, tenant, id).await
 }
 
@@ -172,7 +173,9 @@ pub async fn delete(app: &App, tenant: Tenant, id: WebChatId) -> Result<()> {
                 release(tx, tenant, &pictures).await
             })
         })
-        .await
+        .await?;
+    app.visitors.forget(id);
+    Ok(())
 }
 
 /// The assistant that is named, or the only one there is, with its name.

@@ -2,7 +2,7 @@
 //! closing the web chat, or deleting the contact ends the token.
 
 use parlance_domain::kind::{ContactId, ConversationId, InboxId, OrganisationId, VisitorSessionId, WebChatId};
-use parlance_domain::{Result, Tenant, Timestamp};
+use parlance_domain::{Result, Tenant, Timestamp, Visitor};
 
 use crate::tx::{Tx, execute, fault, on_tx};
 
@@ -115,6 +115,17 @@ pub async fn revoke_of_contact(tx: &mut Tx, tenant: Tenant, contact: ContactId, 
 /// Forgets sessions of all organisations that ended before `before`. Gives how many.
 pub async fn forget(tx: &mut Tx, before: Timestamp) -> Result<u64> {
     execute!(tx, sqlx::query("DELETE FROM visitor_sessions WHERE expires_at < $1").bind(before))
+}
+
+/// Whether a visitor has a session that is still good.
+pub async fn has_live(tx: &mut Tx, tenant: Tenant, visitor: Visitor, now: Timestamp) -> Result<bool> {
+    on_tx!(tx, db => sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM visitor_sessions AS s JOIN web_chats AS w ON w.id = s.web_chat_id \
+         JOIN contacts AS c ON c.id = s.contact_id WHERE s.org_id = $1 AND w.org_id = $1 AND c.org_id = $1 \
+         AND s.web_chat_id = $2 AND s.contact_id = $3 AND s.revoked_at IS NULL AND s.expires_at > $4 \
+         AND w.is_active AND c.deleted_at IS NULL)")
+        .bind(tenant.organisation()).bind(visitor.web_chat).bind(visitor.contact).bind(now).fetch_one(db).await)
+    .map_err(fault)
 }
 
 /// The conversation of a contact in an inbox in which something happened last.

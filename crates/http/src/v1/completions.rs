@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::error::{ApiErrors, ApiResult};
-use crate::extract::{Authorized, Body, PathId, Reference, grants};
+use crate::extract::{Authorized, Body, Caller, PathId, Reference, grants};
 use crate::sse;
 use crate::v1::citations::{Citation, CitationNode, citation_nodes, citations};
 use crate::v1::messages;
@@ -51,6 +51,9 @@ pub(crate) struct CompletionBody {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct MessageBody {
+    /// `incoming`; a visitor may say nothing else.
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
     /// The text; may be empty when there are attachments.
     #[serde(default)]
     content: Option<String>,
@@ -100,6 +103,7 @@ impl CompletionBody {
             content_payload: verbatim(self.message.content_payload),
             query_metadata: verbatim(self.message.query_metadata),
             attachments: Reference::require_all(&attachments, "message.attachments")?,
+            channel: None,
         })
     }
 }
@@ -133,6 +137,26 @@ pub(crate) async fn create(
 ) -> ApiResult<Response> {
     let is_streaming = body.is_streaming.unwrap_or_default();
     let reader = answer::start(&app, &auth.principal, chatbot, body.question()?).await?;
+    if is_streaming { Ok(sse::follow(&app, reader)) } else { whole(&app, reader).await }
+}
+
+/// Ask in a web chat: as its visitor, or with an API key, into its inbox. Body and events are those of
+/// the chatbot's completions.
+#[utoipa::path(post, path = "/api/v1/web-chats/{id}/completions/", tag = "completions", params(("id" = String, Path)),
+    request_body = CompletionBody,
+    responses((status = 200, content((CompletionOut = "application/json"), (String = "text/event-stream"))), ApiErrors))]
+pub(crate) async fn create_in_web_chat(
+    caller: Caller<grants::Complete>,
+    State(app): State<App>,
+    PathId(web_chat): PathId<kind::WebChat>,
+    Body(body): Body<CompletionBody>,
+) -> ApiResult<Response> {
+    let is_streaming = body.is_streaming.unwrap_or_default();
+    let is_reply = body.message.kind.as_deref().is_some_and(|kind| kind != "incoming");
+    if caller.visitor().is_some() && is_reply {
+        return Err(Error::Refused("A visitor asks in their own name.").into());
+    }
+    let reader = answer::start_in_web_chat(&app, &caller.principal, web_chat, body.question()?).await?;
     if is_streaming { Ok(sse::follow(&app, reader)) } else { whole(&app, reader).await }
 }
 

@@ -29,6 +29,7 @@ pub(crate) mod sent_messages;
 pub(crate) mod text_nodes;
 pub(crate) mod tools;
 pub(crate) mod uploads;
+pub(crate) mod visitor_sessions;
 pub(crate) mod web_chat_fields;
 pub(crate) mod web_chats;
 pub(crate) mod webhooks;

@@ -176,6 +176,10 @@ pub(crate) fn sample(method: &str, path: &str, own: &World) -> (&'static str, Op
             ("channels:write", Some(json!({"name": "Changed", "theme": {}, "darkTheme": {}})))
         }
         ("DELETE", "web-chats/{id}/") => ("channels:write", None),
+        ("POST", "web-chats/{id}/sessions/" | "web-chats/{id}/identity-secret/") => ("channels:write", None),
+        ("POST", "web-chats/{id}/completions/") => {
+            ("completions:create", Some(json!({"message": {"content": "word"}, "isStreaming": true})))
+        }
         _ => panic!("{method} {path} has no sample: add it here, so that its authorization is tested"),
     }
 }
@@ -246,7 +250,7 @@ pub(crate) fn filled(path: &str, world: Option<&World>) -> String {
 
 /// Operations that a chat page calls before it has a visitor: they answer without a credential, but
 /// one that is given has to be good.
-const OPEN: [(&str, &str); 1] = [("GET", "/api/v1/web-chats/{id}/")];
+const OPEN: [(&str, &str); 2] = [("GET", "/api/v1/web-chats/{id}/"), ("POST", "/api/v1/web-chats/{id}/sessions/")];
 
 async fn call(actor: &Actor, method: &str, path: &str, body: Option<&Value>) -> Answer {
     actor.call(Method::from_bytes(method.as_bytes()).unwrap(), path, body).await

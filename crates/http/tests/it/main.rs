@@ -36,6 +36,7 @@ mod stored;
 mod tenants;
 mod tools;
 mod uploads;
+mod visitors;
 mod web_chats;
 mod webhooks;
 mod world;
