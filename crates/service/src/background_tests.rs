@@ -270,7 +270,9 @@ async fn an_answer_that_a_crash_ended_leaves_a_record() {
         let mut tx = app.db.read(tenant).await.unwrap();
         parlance_storage::inboxes::of_api(&mut tx, tenant, bot.chatbot.id).await.unwrap().unwrap().id
     };
-    let turn = conversation_turn::open(app, tenant, (bot.chatbot.id, inbox), &question).await.unwrap();
+    let place = (bot.chatbot.id, inbox);
+    let ready = conversation_turn::resolve(app, tenant, place, &question).await.unwrap();
+    let turn = conversation_turn::open(app, tenant, (place, ready), &question).await.unwrap();
     world.clock.advance(Duration::from_secs(2));
     let (message, now) = (turn.answer, app.now());
     app.db

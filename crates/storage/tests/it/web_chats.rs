@@ -1,7 +1,7 @@
 //! Web chats with what belongs to them: origins, files, domains, visitors' sessions, usage.
 
 use parlance_domain::kind::{ChatbotId, ContactId, CustomDomainId, WebChatId};
-use parlance_domain::{Result, Tenant};
+use parlance_domain::{Result, Tenant, Visitor};
 use parlance_storage::custom_domains::CustomDomain;
 use parlance_storage::inboxes::Inbox;
 use parlance_storage::visitor_sessions::{LiveSession, VisitorSession};
