@@ -219,7 +219,7 @@ def walk(name, client, receiver):
 
     message = verified["id"]
     liked = client.call("PUT", f"messages/{message}/feedback/", {"type": "like", "suggestion": "clear"})
-    assert liked["type"] == "like" and liked["suggestion"] == "clear", liked
+    assert liked["feedback"]["type"] == "like" and liked["feedback"]["suggestion"] == "clear", liked
     stored = client.call("GET", f"messages/{message}/?conversation={conversation['id']}")
     assert stored["feedback"]["type"] == "like" and MILLISECONDS.match(stored["feedback"]["updatedAt"]), stored
     client.call("PATCH", f"messages/{message}/", {"feedback": "dislike"})

@@ -64,7 +64,8 @@ step "format" cargo fmt --all --check
 step "tests on SQLite" cargo_test --workspace
 # The tests have built it.
 step "README" scripts/test-readme.sh "${CARGO_TARGET_DIR:-target}/debug/parlance"
-step "OpenAPI" scripts/test-openapi.sh "${CARGO_TARGET_DIR:-target}/debug/parlance"
+step "published client" scripts/test-published-client.sh "${CARGO_TARGET_DIR:-target}/debug/parlance"
+step "OpenAPI" scripts/test-openapi.sh "${CARGO_TARGET_DIR:-target}/debug/parlance" 15
 
 if scripts/test-postgres.sh start; then
     TEST_DATABASE_URL=$(scripts/test-postgres.sh url) TEST_DATABASE_SUPERUSER_URL=$(scripts/test-postgres.sh superuser-url)
