@@ -32,7 +32,6 @@ macro_rules! flags {
         /// What a web chat offers. The names are those of the API.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "camelCase", default)]
-        #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in the contract")]
         pub struct Flags {
             $(#[doc = concat!("`", stringify!($flag), "`, ", stringify!($default), " unless written.")] pub $flag: bool,)*
         }

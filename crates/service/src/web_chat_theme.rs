@@ -15,7 +15,6 @@ macro_rules! theme {
         /// The colours of a page, as CSS writes them, and how its messages are drawn.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "camelCase", default)]
-        #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in the contract")]
         pub struct Theme {
             $(#[doc = concat!("`", stringify!($colour), "`, a CSS colour.")] pub $colour: String,)*
             $(#[doc = concat!("`", stringify!($switch), "`, off unless written.")] pub $switch: bool,)*

@@ -196,12 +196,18 @@ async fn chatbot_of(app: &App, tenant: Tenant, named: Option<ChatbotId>) -> Resu
     }
 }
 
+/// What a write does about the domain.
+enum DomainChange {
+    Keep,
+    Remove,
+    Replace(Box<CustomDomain>),
+}
+
 /// What a write changes, checked and ready to be stored.
 struct Change {
     web_chat: WebChat,
     sign_auth: Option<String>,
-    /// `Some(None)` removes the domain.
-    domain: Option<Option<CustomDomain>>,
+    domain: DomainChange,
     origins: Vec<String>,
     pictures: Vec<String>,
     /// Pictures that are shown no more, if nothing else shows them.
@@ -223,12 +229,12 @@ impl Change {
                 }
             }
         }
-        let mut domain = None;
+        let mut domain = DomainChange::Keep;
         match &draft.custom_domain {
-            Some(None) => domain = Some(None),
+            Some(None) => domain = DomainChange::Remove,
             Some(Some(name)) => match domain_name(app, name) {
                 Ok(name) if custom_domain.as_ref().is_some_and(|(_, known, _)| *known == name) => {}
-                Ok(name) => domain = Some(Some(new_domain(app, web_chat.id, name)?)),
+                Ok(name) => domain = DomainChange::Replace(Box::new(new_domain(app, web_chat.id, name)?)),
                 Err(message) => errors.add("customDomain.domain", message),
             },
             None => {}
@@ -271,13 +277,14 @@ impl Change {
         }
         web_chats::set_files(tx, tenant, id, &self.pictures).await?;
         release(tx, tenant, &self.released).await?;
-        if let Some(domain) = &self.domain {
-            custom_domains::delete_of_web_chat(tx, tenant, id).await?;
-            if let Some(domain) = domain
-                && !custom_domains::insert(tx, tenant, domain).await?
-            {
-                return Err(Error::field("customDomain.domain", "Another web chat uses this domain."));
-            }
+        if matches!(self.domain, DomainChange::Keep) {
+            return Ok(());
+        }
+        custom_domains::delete_of_web_chat(tx, tenant, id).await?;
+        if let DomainChange::Replace(domain) = &self.domain
+            && !custom_domains::insert(tx, tenant, domain).await?
+        {
+            return Err(Error::field("customDomain.domain", "Another web chat uses this domain."));
         }
         Ok(())
     }
