@@ -48,12 +48,11 @@ pub async fn list(
     let keyword = Keyword::parse(tenant, &asked.keyword)?;
     let mut tx = app.db.read(tenant).await?;
     let place = place(&mut tx, principal, asked).await?;
-    let rows = match &keyword {
-        Some(keyword) => find(&mut tx, tenant, place, keyword, from, limit).await?,
-        None => {
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            conversation_lists::page(&mut tx, tenant, place, from, limit).await?
-        }
+    let rows = if let Some(keyword) = &keyword {
+        find(&mut tx, tenant, place, keyword, from, limit).await?
+    } else {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        conversation_lists::page(&mut tx, tenant, place, from, limit).await?
     };
     let mut unread: HashMap<InboxId, i64> = HashMap::new();
     let mut shown = Vec::with_capacity(rows.len());

@@ -106,22 +106,7 @@ pub(crate) async fn open(
             new_contact = Some(anonymous.clone());
             anonymous
         });
-        let conversation = Conversation {
-            id: app.new_id(),
-            inbox_id: inbox,
-            contact_id: contact.id,
-            title: title.clone(),
-            title_folded: fold(&title),
-            auto_reply_enabled: true,
-            is_group_chat: false,
-            enable_group_mention: false,
-            unread_count: 1,
-            last_read_at: None,
-            created_at: now,
-            last_message_at: Some(now),
-            last_activity_at: now,
-        };
-        (conversation, contact.name, contact.query_metadata)
+        (begun(app, (inbox, contact.id), &title), contact.name, contact.query_metadata)
     };
     let terms = keyword::terms(tenant, &question.content);
     let name_terms = keyword::terms(tenant, &contact_name);
@@ -175,6 +160,26 @@ pub(crate) async fn open(
     }
     events::stored_by_id(app, tenant, question_id, now).await;
     Ok(turn)
+}
+
+/// A conversation that begins with a question.
+fn begun(app: &App, (inbox, contact): (InboxId, ContactId), title: &str) -> Conversation {
+    let now = app.now();
+    Conversation {
+        id: app.new_id(),
+        inbox_id: inbox,
+        contact_id: contact,
+        title: title.to_owned(),
+        title_folded: fold(title),
+        auto_reply_enabled: true,
+        is_group_chat: false,
+        enable_group_mention: false,
+        unread_count: 1,
+        last_read_at: None,
+        created_at: now,
+        last_message_at: Some(now),
+        last_activity_at: now,
+    }
 }
 
 /// The stored question, and the answer as generating.

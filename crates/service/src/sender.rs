@@ -5,9 +5,8 @@ use parlance_domain::{Id, IdKind};
 /// A stable positive number below 2^53 for an id, so that it is exact in every JSON reader.
 pub fn number<K: IdKind>(id: Id<K>) -> u64 {
     // The lower bits of an id are its random ones.
-    let [.., a, b, c, d, e, f, g] = *id.uuid().as_bytes();
-    let low = u64::from_be_bytes([0, a, b, c, d, e, f, g]) & ((1 << 53) - 1);
-    low.max(1)
+    let low = id.uuid().as_u128() & ((1 << 53) - 1);
+    u64::try_from(low).unwrap_or_default().max(1)
 }
 
 #[cfg(test)]

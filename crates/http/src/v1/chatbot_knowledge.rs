@@ -255,6 +255,7 @@ pub(crate) async fn delete_file(
 /// Why a file failed, or why it waits.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_field_names, reason = "the name in the contract")]
 pub(crate) struct FailedReason {
     id: String,
     status: String,

@@ -81,6 +81,7 @@ pub(crate) struct LastMessage {
 /// A conversation.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of its own in the contract")]
 pub(crate) struct ConversationView {
     pub(crate) id: String,
     contact: ConversationContact,

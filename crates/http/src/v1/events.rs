@@ -220,7 +220,7 @@ impl Page {
 
 /// The response that tells what happens from now on, and before that what was missed since the
 /// event `Last-Event-ID`.
-async fn open(app: App, tenant: Tenant, topic: Topic, headers: &HeaderMap) -> ApiResult<Response> {
+fn open(app: App, tenant: Tenant, topic: Topic, headers: &HeaderMap) -> Response {
     // Listening begins first, so that nothing falls between it and what is read.
     let listener = events::listen(&app, topic);
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(Told::parse);
@@ -247,7 +247,7 @@ async fn open(app: App, tenant: Tenant, topic: Topic, headers: &HeaderMap) -> Ap
         let (text, page) = Box::pin(page.next()).await?;
         Some((frame(text), (page, false)))
     });
-    Ok(sse::response(Body::from_stream(frames)))
+    sse::response(Body::from_stream(frames))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "a body stream yields results")]
@@ -268,7 +268,7 @@ pub(crate) async fn of_conversation(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     conversations::find(&app, &caller.principal, id).await?;
-    open(app, caller.tenant(), Topic::Conversation(id), &headers).await
+    Ok(open(app, caller.tenant(), Topic::Conversation(id), &headers))
 }
 
 /// Follow what happens in all conversations of an inbox.
@@ -282,7 +282,7 @@ pub(crate) async fn of_inbox(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     conversations::find_inbox(&app, &auth.principal, id).await?;
-    open(app, auth.tenant(), Topic::Inbox(id), &headers).await
+    Ok(open(app, auth.tenant(), Topic::Inbox(id), &headers))
 }
 
 /// Whether somebody types.

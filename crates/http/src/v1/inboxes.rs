@@ -252,7 +252,7 @@ pub(crate) async fn create(
     State(app): State<App>,
     Body(body): Body<InboxBody>,
 ) -> ApiResult<(StatusCode, Json<InboxOut>)> {
-    let shown = inboxes::create(&app, auth.tenant(), body.draft()?).await?;
+    let shown = Box::pin(inboxes::create(&app, auth.tenant(), body.draft()?)).await?;
     Ok((StatusCode::CREATED, Json(out(auth.tenant(), shown))))
 }
 

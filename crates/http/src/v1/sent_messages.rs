@@ -64,8 +64,7 @@ impl SendBody {
     fn message(self, is_reply: bool) -> Result<NewMessage, Error> {
         let mut errors = FieldErrors::default();
         let is_reply = match self.kind.as_deref() {
-            None | Some("") => is_reply,
-            Some("incoming") => is_reply,
+            None | Some("" | "incoming") => is_reply,
             Some("outgoing") => true,
             Some(other) => {
                 errors.add("type", format!("\"{other}\" is not a valid choice."));
@@ -221,7 +220,7 @@ pub(crate) struct MessageChange {
     /// nothing.
     #[serde(default, deserialize_with = "crate::extract::patch")]
     #[schema(value_type = Option<Object>)]
-    feedback: Option<Option<Value>>,
+    feedback: crate::extract::Patch<Value>,
 }
 
 /// Give feedback on an answer.

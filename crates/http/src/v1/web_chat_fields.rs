@@ -145,7 +145,6 @@ macro_rules! web_chat {
         /// What a web chat offers.
         #[derive(Debug, Serialize, ToSchema)]
         #[serde(rename_all = "camelCase")]
-        #[expect(clippy::struct_excessive_bools, reason = "each is a field of its own in the contract")]
         pub(crate) struct FlagsOut {
             $($(#[$about])* $flag: bool,)*
         }

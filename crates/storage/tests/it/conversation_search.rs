@@ -154,6 +154,7 @@ async fn terms_name_the_conversations_they_were_added_to() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one list, read in every way")]
 async fn messages_are_listed_with_their_senders() {
     let world = World::new().await;
     let all = world.fill().await;
