@@ -21,7 +21,7 @@ use crate::v1::{
     api_keys, attachments, broadcast, chatbot_knowledge, chatbots, completions, contact_conversations,
     contact_credentials, contacts, conversations, events, faqs, files, groups, inboxes, knowledge_bases, labels, media,
     messages, models, organizations, parsers, providers, sent_messages, text_nodes, tools, uploads, visitor_sessions,
-    web_chats, webhooks,
+    voice, web_chats, webhooks,
 };
 use crate::writes::Writes;
 use crate::{cors, health, reference, writes};
@@ -70,6 +70,35 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(sent_messages::set_feedback, sent_messages::clear_feedback))
         .routes(routes!(messages::stream))
         .routes(routes!(messages::cancel))
+        .routes(routes!(uploads::presign))
+        .routes(routes!(models::large_language_models))
+        .routes(routes!(models::embedding_models))
+        .routes(routes!(models::reranker_models))
+        .routes(routes!(providers::list, providers::create))
+        .routes(routes!(providers::get, providers::update, providers::delete))
+        .routes(routes!(inboxes::list, inboxes::create))
+        .routes(routes!(inboxes::get, inboxes::replace, inboxes::update, inboxes::delete))
+        .routes(routes!(contacts::list, contacts::create))
+        .routes(routes!(contacts::get, contacts::replace, contacts::update, contacts::delete))
+        .routes(routes!(broadcast::send))
+        .routes(routes!(contact_conversations::list))
+        .routes(routes!(contact_conversations::latest))
+        .routes(routes!(contact_credentials::set_up))
+        .routes(routes!(tools::list, tools::create))
+        .routes(routes!(tools::get, tools::replace, tools::update, tools::delete))
+        .routes(routes!(web_chats::list, web_chats::create))
+        .routes(routes!(visitor_sessions::create))
+        .routes(routes!(visitor_sessions::rotate_identity_secret))
+        .routes(routes!(completions::create_in_web_chat))
+        .routes(routes!(web_chats::get, web_chats::replace, web_chats::update, web_chats::delete))
+        .routes(routes!(voice::token))
+        .merge(knowledge_routes())
+        .merge(organization_routes())
+}
+
+/// The operations on knowledge: bases, files, FAQs, labels, and those of an assistant.
+fn knowledge_routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
         .routes(routes!(knowledge_bases::list, knowledge_bases::create))
         .routes(routes!(
             knowledge_bases::get,
@@ -114,28 +143,6 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(parsers::supported_file_types))
         .routes(routes!(parsers::get))
         .routes(routes!(parsers::allowed_file_types))
-        .routes(routes!(uploads::presign))
-        .routes(routes!(models::large_language_models))
-        .routes(routes!(models::embedding_models))
-        .routes(routes!(models::reranker_models))
-        .routes(routes!(providers::list, providers::create))
-        .routes(routes!(providers::get, providers::update, providers::delete))
-        .routes(routes!(inboxes::list, inboxes::create))
-        .routes(routes!(inboxes::get, inboxes::replace, inboxes::update, inboxes::delete))
-        .routes(routes!(contacts::list, contacts::create))
-        .routes(routes!(contacts::get, contacts::replace, contacts::update, contacts::delete))
-        .routes(routes!(broadcast::send))
-        .routes(routes!(contact_conversations::list))
-        .routes(routes!(contact_conversations::latest))
-        .routes(routes!(contact_credentials::set_up))
-        .routes(routes!(tools::list, tools::create))
-        .routes(routes!(tools::get, tools::replace, tools::update, tools::delete))
-        .routes(routes!(web_chats::list, web_chats::create))
-        .routes(routes!(visitor_sessions::create))
-        .routes(routes!(visitor_sessions::rotate_identity_secret))
-        .routes(routes!(completions::create_in_web_chat))
-        .routes(routes!(web_chats::get, web_chats::replace, web_chats::update, web_chats::delete))
-        .merge(organization_routes())
 }
 
 /// The operations on the organisation, its people, groups and keys.
@@ -189,7 +196,7 @@ pub fn router(app: App) -> Router {
     let operations = json.merge(attachments);
     let writes = Writes::new(app.clone(), operations.clone().with_state(app.clone()), &openapi());
     let readiness = Readiness::default();
-    operations
+    let served = operations
         .layer(middleware::from_fn_with_state(writes, writes::around))
         .route("/uploads/", post(uploads::receive))
         .route("/media/{*path}", get(media::get))
@@ -209,7 +216,8 @@ pub fn router(app: App) -> Router {
             axum::response::IntoResponse::into_response(ApiError(Error::bug("a handler panicked")))
         }))
         .layer(middleware::from_fn_with_state(Meters::default(), log_request))
-        .with_state(app)
+        .with_state(app.clone());
+    crate::custom_domains::with_custom_domains(app, served)
 }
 
 async fn not_found() -> ApiError {
