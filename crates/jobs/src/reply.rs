@@ -20,7 +20,7 @@ pub(crate) const KIND: Kind = Kind {
 };
 
 async fn run(app: &App, tenant: Tenant, job: &Job) -> Outcome {
-    match reply::run(app, tenant, job).await {
+    match Box::pin(reply::run(app, tenant, job)).await {
         Ok(()) => Outcome::Done,
         Err(Stop::Retry(reason)) => Outcome::Retry(reason),
         Err(Stop::Obsolete) => Outcome::Obsolete,

@@ -26,7 +26,7 @@ pub async fn sweep_uploads(app: &App) {
                 Err(error) => tracing::warn!(%error, "stored files could not be swept"),
             }
         }
-        if look % LOOKS_PER_HOUR == 0
+        if look.is_multiple_of(LOOKS_PER_HOUR)
             && let Err(error) = forgetting::forget(app).await
         {
             tracing::warn!(%error, "old idempotency keys and audit entries could not be forgotten");

@@ -3,19 +3,34 @@
 use std::time::Duration;
 
 use parlance_domain::Result;
-use parlance_storage::{Scope, audit, idempotency};
+use parlance_storage::{Scope, audit, idempotency, visitor_sessions, web_chat_usage};
 
-use crate::App;
+use crate::{App, spending};
 
 /// Time that idempotency keys are kept, with their answers.
 pub const IDEMPOTENCY_KEYS: Duration = Duration::from_hours(24);
+/// Time that ended sessions of visitors are kept.
+const ENDED_SESSIONS: Duration = Duration::from_hours(24);
+/// Time that the counts of a web chat's day are kept.
+const DAYS_OF_USE: Duration = Duration::from_hours(40 * 24);
 /// Lines of the audit log that are removed in one transaction.
 const SLICE: i64 = 5000;
 
-/// Forgets idempotency keys and lines of the audit log whose time is over.
+/// Forgets idempotency keys, sessions of visitors, counts of days and lines of the audit log whose time
+/// is over.
 pub async fn forget(app: &App) -> Result<()> {
     let before = app.now().minus(IDEMPOTENCY_KEYS);
     app.db.write(Scope::System, move |tx| Box::pin(async move { idempotency::forget(tx, before).await })).await?;
+    let ended_before = app.now().minus(ENDED_SESSIONS);
+    let (day, _) = spending::day_at(app.now().minus(DAYS_OF_USE), "UTC");
+    app.db
+        .write(Scope::System, move |tx| {
+            Box::pin(async move {
+                visitor_sessions::forget(tx, ended_before).await?;
+                web_chat_usage::forget(tx, &day).await
+            })
+        })
+        .await?;
     if app.settings.audit_retention.is_zero() {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 //!
 //! A question and its answer often share few words. A model writes a passage that could answer the
 //! question, true or not, and passages near to that are proposed as well; only real ones are ever
-//! shown, scored against the question itself. The method is HyDE: Gao, Ma, Lin and Callan, "Precise
+//! shown, scored against the question itself. The method is `HyDE`: Gao, Ma, Lin and Callan, "Precise
 //! Zero-Shot Dense Retrieval without Relevance Labels", 2022, arXiv:2212.10496.
 
 use std::time::Duration;

@@ -79,13 +79,11 @@ fn cosine(one: &[f32], other: &[f32]) -> f32 {
 
 /// One order of several: that of reciprocal rank fusion.
 pub(crate) fn in_one_order(lists: &[Vec<PassageId>]) -> Vec<PassageId> {
-    match lists {
-        [only] => only.clone(),
-        _ => {
-            let slices: Vec<&[PassageId]> = lists.iter().map(Vec::as_slice).collect();
-            fuse(&slices).into_iter().map(|fused| fused.0).collect()
-        }
+    if let [only] = lists {
+        return only.clone();
     }
+    let slices: Vec<&[PassageId]> = lists.iter().map(Vec::as_slice).collect();
+    fuse(&slices).into_iter().map(|fused| fused.0).collect()
 }
 
 /// What the indexes propose for a text, in what may be seen of the bases.

@@ -77,7 +77,7 @@ pub(crate) async fn settle(app: &App, tenant: Tenant, reservation: Reservation, 
 }
 
 /// The day in a time zone, and the seconds until it ends. A zone that nobody knows is UTC.
-fn day_at(now: Timestamp, zone: &str) -> (String, u64) {
+pub(crate) fn day_at(now: Timestamp, zone: &str) -> (String, u64) {
     let zone = TimeZone::get(zone).unwrap_or(TimeZone::UTC);
     let moment = Moment::from_millisecond(now.millis()).unwrap_or(Moment::UNIX_EPOCH);
     let local = moment.to_zoned(zone);

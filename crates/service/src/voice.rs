@@ -1,6 +1,6 @@
-//! Tokens for the voice agent: with one, a person joins a room of the operator's LiveKit server.
+//! Tokens for the voice agent: with one, a person joins a room of the operator's `LiveKit` server.
 //!
-//! A token is a JWT signed with the server's secret (HS256). Its claims are those that LiveKit
+//! A token is a JWT signed with the server's secret (HS256). Its claims are those that `LiveKit`
 //! documents: `iss` the API key, `sub` who joins, `nbf` and `exp`, and `video` with what is granted.
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::{App, web_chats};
 /// Time to join with a token; who has joined stays.
 const VALID_FOR: Duration = Duration::from_mins(10);
 
-/// The operator's LiveKit server.
+/// The operator's `LiveKit` server.
 #[derive(Clone, Debug)]
 pub struct LiveKit {
     /// Where browsers reach it, `ws://` or `wss://`.
@@ -48,7 +48,7 @@ pub struct VoiceToken {
 /// Lets a caller talk to the voice agent of a web chat.
 ///
 /// # Errors
-/// No such web chat, or another one than the visitor's; one without voice agent; no LiveKit server.
+/// No such web chat, or another one than the visitor's; one without voice agent; no `LiveKit` server.
 pub async fn token(app: &App, principal: &Principal, id: WebChatId) -> Result<VoiceToken> {
     if principal.visitor().is_some_and(|visitor| visitor.web_chat != id) {
         return Err(Error::NotFound("web chat"));

@@ -20,9 +20,13 @@ pub struct NameServer {
 
 impl NameServer {
     /// Starts one that knows nothing.
+    ///
+    /// # Panics
+    /// When there is no port for it.
+    #[expect(clippy::expect_used, reason = "a test cannot go on without its name server")]
     pub async fn start() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = socket.local_addr().unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+        let address = socket.local_addr().expect("a port");
         let server = Self { address, records: Arc::new(Mutex::new(Some(Records::new()))) };
         let records = Arc::clone(&server.records);
         tokio::spawn(async move {
@@ -44,8 +48,13 @@ impl NameServer {
     }
 
     /// Makes `name` another name of `target`.
+    ///
+    /// # Panics
+    /// When `target` is no name.
+    #[expect(clippy::expect_used, reason = "a mistake of the test")]
     pub fn set_cname(&self, name: &str, target: &str) {
-        self.set(name, RecordType::CNAME, vec![RData::CNAME(CNAME(Name::from_ascii(target).unwrap()))]);
+        let target = Name::from_ascii(target).expect("a name");
+        self.set(name, RecordType::CNAME, vec![RData::CNAME(CNAME(target))]);
     }
 
     /// Puts texts at `name`.
@@ -70,13 +79,14 @@ impl NameServer {
     }
 }
 
+#[expect(clippy::expect_used, reason = "whoever asks here is the product, which asks well")]
 fn answer(asked: &[u8], records: Option<&Records>) -> Vec<u8> {
-    let mut message = Message::from_vec(asked).unwrap().into_response();
+    let mut message = Message::from_vec(asked).expect("a question").into_response();
     message.additionals.clear();
     message.edns = None;
     let Some(records) = records else {
         message.metadata.response_code = ResponseCode::ServFail;
-        return message.to_vec().unwrap();
+        return message.to_vec().expect("an answer");
     };
     let query = message.queries[0].clone();
     let name = query.name().to_ascii().trim_end_matches('.').to_ascii_lowercase();
@@ -89,5 +99,5 @@ fn answer(asked: &[u8], records: Option<&Records>) -> Vec<u8> {
         }
         None => message.metadata.response_code = ResponseCode::NXDomain,
     }
-    message.to_vec().unwrap()
+    message.to_vec().expect("an answer")
 }

@@ -1,4 +1,4 @@
-//! Talking to an assistant: tokens for the operator's LiveKit server.
+//! Talking to an assistant: tokens for the operator's `LiveKit` server.
 
 use axum::Json;
 use axum::extract::State;
@@ -14,9 +14,9 @@ use crate::extract::{Caller, PathId, grants};
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct VoiceTokenOut {
-    /// Access token of LiveKit: a JWT.
+    /// Access token of `LiveKit`: a JWT.
     token: String,
-    /// Where the LiveKit server is.
+    /// Where the `LiveKit` server is.
     url: String,
     /// The same as `url`.
     server_url: String,

@@ -88,7 +88,8 @@ async fn a_source_id_is_one_contact_of_an_inbox() {
     let body = json!({"name": "A", "inbox": inbox, "sourceId": "crm-1"});
     // Of many at once one is made, and the others are told why.
     let answers = join_all((0..12).map(|_| owner.post("contacts/", &body))).await;
-    let made: Vec<Value> = answers.iter().filter(|answer| answer.status == 201).map(|answer| answer.json()).collect();
+    let made: Vec<Value> =
+        answers.iter().filter(|answer| answer.status == 201).map(parlance_testkit::Answer::json).collect();
     assert_eq!(made.len(), 1);
     for refused in answers.into_iter().filter(|answer| answer.status != 201) {
         let said = refused.body_of(400);
@@ -194,9 +195,9 @@ async fn a_broadcast_reaches_the_latest_conversation_of_each_contact() {
     let other = app.other_organisation().await;
     let foreign = other.make("contacts/", &json!({"name": "foreign"})).await;
 
-    let send = async |body: Value| owner.post("/api/v1/contacts/broadcast-message", &body).await.body_of(200);
+    let broadcast = async |body: Value| owner.post("/api/v1/contacts/broadcast-message", &body).await.body_of(200);
     let ids = json!([contacts[0], contacts[1], contacts[0], silent, foreign, "x"]);
-    let sent = send(json!({"message": "We are open.", "contact_ids": ids})).await;
+    let sent = broadcast(json!({"message": "We are open.", "contact_ids": ids})).await;
     let members = ["error_count", "errors", "results", "success_count", "total_contacts"];
     assert_eq!(sent.as_object().unwrap().keys().map(String::as_str).collect::<BTreeSet<_>>(), members.into());
     assert_eq!(
@@ -218,10 +219,10 @@ async fn a_broadcast_reaches_the_latest_conversation_of_each_contact() {
                {"contact_id": "x", "error": unknown}])
     );
 
-    let everybody = send(json!({"message": "m", "inbox_id": inbox})).await;
+    let everybody = broadcast(json!({"message": "m", "inbox_id": inbox})).await;
     assert_eq!((&everybody["total_contacts"], &everybody["success_count"]), (&json!(3), &json!(2)));
     let some = json!({"message": "m", "inboxId": inbox, "excludeContactIds": [contacts[0], silent]});
-    let some = send(some).await;
+    let some = broadcast(some).await;
     assert_eq!((&some["total_contacts"], &some["results"][0]["contact_id"]), (&json!(1), &json!(contacts[1])));
 
     for (body, field) in [

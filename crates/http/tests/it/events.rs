@@ -35,7 +35,7 @@ impl Page {
         loop {
             if let Some((frame, rest)) = self.waiting.split_once("\n\n") {
                 let frame = frame.to_owned();
-                self.waiting = rest.to_owned();
+                self.waiting = String::from(rest);
                 return Some(frame);
             }
             let bytes = self.response.chunk().await.unwrap()?;

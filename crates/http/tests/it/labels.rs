@@ -44,10 +44,10 @@ async fn files_carry_labels_and_metadata() {
     let files = format!("knowledge-bases/{base}/files/");
     let named = json!([{"id": label}, {"id": unknown, "name": "A"}, {"name": "A"}]);
     let made = owner.post(&files, &json!({"files": [{"file": key, "labels": named}]})).await.body_of(201);
-    let names = |file: &Value| -> Vec<String> {
+    let labels_of = |file: &Value| -> Vec<String> {
         file["labels"].as_array().unwrap().iter().map(|label| label["name"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(names(&made[0]), ["A", "B"]);
+    assert_eq!(labels_of(&made[0]), ["A", "B"]);
     assert_eq!(owner.get(&format!("knowledge-bases/{base}/labels/")).await.body_of(200)["count"], 2);
     let path = format!("{files}{}/", made[0]["id"].as_str().unwrap());
     assert_eq!(owner.get(&path).await.body_of(200)["labels"], made[0]["labels"]);
@@ -57,9 +57,13 @@ async fn files_carry_labels_and_metadata() {
     }
     let refused = owner.patch(&path, &json!({"labels": [{"id": label}, {"id": unknown}]})).await.body_of(400);
     assert_eq!(refused, json!({"labels": [{}, {"id": ["No label of this knowledge base has this id."]}]}));
-    assert_eq!(names(&owner.patch(&path, &json!({"filename": "b.txt"})).await.body_of(200)), ["A", "B"], "left alone");
-    assert_eq!(names(&owner.put(&path, &json!({"labels": [label]})).await.body_of(200)), ["B"]);
-    assert_eq!(names(&owner.patch(&path, &json!({"labels": []})).await.body_of(200)), [""; 0]);
+    assert_eq!(
+        labels_of(&owner.patch(&path, &json!({"filename": "b.txt"})).await.body_of(200)),
+        ["A", "B"],
+        "left alone"
+    );
+    assert_eq!(labels_of(&owner.put(&path, &json!({"labels": [label]})).await.body_of(200)), ["B"]);
+    assert_eq!(labels_of(&owner.patch(&path, &json!({"labels": []})).await.body_of(200)), [""; 0]);
 
     let metadata = json!({"Some_Key": {"inner_key": [1, null]}});
     let body = json!({"raw_user_define_metadata": metadata});

@@ -45,7 +45,7 @@ impl Known {
         let path = format!("chatbots/{}/search/", self.app.chatbot());
         let body = json!({"query": QUESTION, "queryMetadata": metadata});
         let hits = self.owner().post(&path, &body).await.body_of(200);
-        self.sources(hits.as_array().unwrap().iter().map(|hit| (&hit["chatbotFile"]["id"], &hit["id"])))
+        Self::sources(hits.as_array().unwrap().iter().map(|hit| (&hit["chatbotFile"]["id"], &hit["id"])))
     }
 
     /// Those that are put before the model when a message with this metadata is asked.
@@ -53,10 +53,12 @@ impl Known {
         let events = self.owner().stream(&self.app.chatbot(), &body).await.rest().await;
         let citations = events.iter().find(|event| event.kind() == "citations").unwrap();
         let nodes = citations.data["citationNodes"].as_array().unwrap();
-        self.sources(nodes.iter().map(|node| (&node["chatbotTextNode"]["chatbotFile"], &node["chatbotTextNode"]["id"])))
+        Self::sources(
+            nodes.iter().map(|node| (&node["chatbotTextNode"]["chatbotFile"], &node["chatbotTextNode"]["id"])),
+        )
     }
 
-    fn sources<'a>(&self, hits: impl Iterator<Item = (&'a Value, &'a Value)>) -> Vec<String> {
+    fn sources<'a>(hits: impl Iterator<Item = (&'a Value, &'a Value)>) -> Vec<String> {
         let mut ids: Vec<String> = hits.map(|(file, own)| file.as_str().or(own.as_str()).unwrap().to_owned()).collect();
         ids.sort();
         ids

@@ -17,12 +17,12 @@ pub(crate) async fn stored(app: &TestApp, message: &Value) -> (Message, Option<R
 /// Checks that a secret is in no file of the app, though `known`, stored beside it, is in one. Where
 /// the database is none of the files, this is for the tests of the rows.
 pub(crate) fn assert_nowhere(app: &TestApp, secret: &str, known: &str) {
-    let has = |bytes: &[u8], part: &str| bytes.windows(part.len()).any(|window| window == part.as_bytes());
-    let mut knows = app.app.db.engine_name() != "sqlite";
+    let holds = |bytes: &[u8], part: &str| bytes.windows(part.len()).any(|window| window == part.as_bytes());
+    let mut found_known = app.app.db.engine_name() != "sqlite";
     for entry in std::fs::read_dir(app.folder()).unwrap().flatten().filter(|entry| entry.path().is_file()) {
         let bytes = std::fs::read(entry.path()).unwrap();
-        assert!(!has(&bytes, secret), "{}", entry.path().display());
-        knows |= has(&bytes, known);
+        assert!(!holds(&bytes, secret), "{}", entry.path().display());
+        found_known |= holds(&bytes, known);
     }
-    assert!(knows, "the database was not among the files");
+    assert!(found_known, "the database was not among the files");
 }

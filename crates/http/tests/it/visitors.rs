@@ -93,7 +93,7 @@ async fn a_visitor_reaches_nothing_of_another() {
             assert!(!refused.text().contains("canary"));
         }
         stranger.post(&format!("messages/{message}/cancel/"), &json!({})).await.expect(404).json();
-        let own_page = if std::ptr::eq(stranger, &bob) { &page } else { &other_page };
+        let own_page = if std::ptr::eq(stranger, &raw const bob) { &page } else { &other_page };
         let taken = json!({"conversation": conversation, "message": {"content": "Go on"}});
         assert!(ask(stranger, own_page, taken).await.body_of(400)["conversation"].is_array());
     }

@@ -39,6 +39,15 @@ async fn a_token_lets_its_caller_into_a_room_of_its_own() {
     let again = app.owner().post(&path, &json!({})).await.body_of(200);
     assert_ne!(again["roomName"], made["roomName"]);
 
+    // A visitor talks to the page they are on, and to no other.
+    let sessions = path.replace("voice-agent/token", "sessions");
+    let session = app.nobody().post(&sessions, &json!({})).await.body_of(201);
+    let visitor = app.with_header(&format!("Visitor {}", session["token"].as_str().unwrap()));
+    let theirs = visitor.post(&path, &json!({})).await.body_of(200);
+    assert!(theirs["participantIdentity"].as_str().unwrap().starts_with("contact-"), "{theirs}");
+    let elsewhere = web_chat(&app, true).await;
+    visitor.post(&elsewhere, &json!({})).await.expect(404).json();
+
     let off = web_chat(&app, false).await;
     assert!(app.owner().post(&off, &json!({})).await.body_of(403)["detail"].as_str().unwrap().contains("voice agent"));
     app.other_organisation().await.post(&path, &json!({})).await.expect(404).json();

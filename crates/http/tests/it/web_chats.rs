@@ -139,6 +139,7 @@ async fn every_field_that_is_written_is_read_again() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of fields")]
 async fn each_wrong_field_is_named() {
     let app = TestApp::start().await;
     let owner = app.owner();

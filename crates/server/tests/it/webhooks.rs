@@ -90,7 +90,7 @@ async fn receive(mut stream: TcpStream, seen: &Mutex<Vec<Webhook>>) -> std::io::
         let mut seen = seen.lock().unwrap();
         let is_new = seen.iter().all(|known| known.headers["webhook-id"] != webhook.headers["webhook-id"]);
         seen.push(webhook);
-        is_new && seen.len() % 7 == 0
+        is_new && seen.len().is_multiple_of(7)
     };
     let status = if is_refused { "503 Busy" } else { "200 OK" };
     let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");

@@ -264,7 +264,8 @@ async fn a_session_lives_while_everything_it_stands_for_does() {
     assert_eq!(live(ids.0).await, Some(expected.clone()));
     assert_eq!(live(id()).await, None);
     let visitor = Visitor { web_chat: page.id, inbox: inbox.id, contact };
-    let has_live = async |now| read!(world, tenant, tx => visitor_sessions::has_live(tx, tenant, visitor, now)).unwrap();
+    let has_live =
+        async |now| read!(world, tenant, tx => visitor_sessions::has_live(tx, tenant, visitor, now)).unwrap();
     assert!(has_live(later(1)).await && !has_live(later(3600)).await);
     assert_eq!(live(ids.2).await, None, "the hidden web chat has no visitors");
     assert!(write!(world, tenant, tx => visitor_sessions::renew(tx, tenant, ids.0, later(90))).unwrap());
