@@ -5,6 +5,7 @@
 //! add an operation, see `docs/ADDING-AN-ENDPOINT.md`.
 
 mod cors;
+mod custom_domains;
 mod error;
 mod extract;
 mod health;
@@ -17,6 +18,7 @@ mod sse;
 mod v1;
 mod writes;
 
+pub use custom_domains::with_custom_domains;
 pub use paths::serve_both_forms;
 pub use reference::openapi_json;
 pub use routes::router;

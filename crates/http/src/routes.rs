@@ -21,7 +21,7 @@ use crate::v1::{
     api_keys, attachments, broadcast, chatbot_knowledge, chatbots, completions, contact_conversations,
     contact_credentials, contacts, conversations, events, faqs, files, groups, inboxes, knowledge_bases, labels, media,
     messages, models, organizations, parsers, providers, sent_messages, text_nodes, tools, uploads, visitor_sessions,
-    web_chats, webhooks,
+    voice, web_chats, webhooks,
 };
 use crate::writes::Writes;
 use crate::{cors, health, reference, writes};
@@ -135,6 +135,7 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(visitor_sessions::rotate_identity_secret))
         .routes(routes!(completions::create_in_web_chat))
         .routes(routes!(web_chats::get, web_chats::replace, web_chats::update, web_chats::delete))
+        .routes(routes!(voice::token))
         .merge(organization_routes())
 }
 
@@ -189,7 +190,7 @@ pub fn router(app: App) -> Router {
     let operations = json.merge(attachments);
     let writes = Writes::new(app.clone(), operations.clone().with_state(app.clone()), &openapi());
     let readiness = Readiness::default();
-    operations
+    let served = operations
         .layer(middleware::from_fn_with_state(writes, writes::around))
         .route("/uploads/", post(uploads::receive))
         .route("/media/{*path}", get(media::get))
@@ -209,7 +210,8 @@ pub fn router(app: App) -> Router {
             axum::response::IntoResponse::into_response(ApiError(Error::bug("a handler panicked")))
         }))
         .layer(middleware::from_fn_with_state(Meters::default(), log_request))
-        .with_state(app)
+        .with_state(app.clone());
+    crate::custom_domains::with_custom_domains(app, served)
 }
 
 async fn not_found() -> ApiError {

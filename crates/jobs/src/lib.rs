@@ -5,6 +5,7 @@
 //! that takes the app, the tenant and the job, and one line in [`runner`]'s table.
 
 mod deletion;
+mod domain_check;
 mod faq_vectors;
 mod ingest;
 mod reply;

@@ -25,6 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 const KINDS: &[Kind] = &[
     crate::ingest::KIND,
     crate::deletion::KIND,
+    crate::domain_check::KIND,
     crate::faq_vectors::KIND,
     crate::reply::KIND,
     crate::webhook_delivery::KIND,

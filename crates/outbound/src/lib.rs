@@ -17,6 +17,7 @@
 mod address;
 mod allow;
 mod client;
+mod dns;
 mod error;
 mod guard;
 mod resolve;
@@ -24,6 +25,7 @@ mod resolve;
 pub use address::is_public;
 pub use allow::{AllowList, InvalidAllowEntry};
 pub use client::{Limits, Outbound, Response};
+pub use dns::{Dns, DnsError};
 pub use error::{BlockReason, Error};
 pub use guard::parse_url;
 pub use resolve::{Lookup, SystemLookup};

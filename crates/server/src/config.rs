@@ -12,13 +12,14 @@ use toml::{Table, Value};
 pub(crate) const DEFAULTS: &str = include_str!("../../../config.default.toml");
 const PREFIX: &str = "PARLANCE__";
 /// Settings that are secrets: hidden when printed, and readable from a file.
-const SECRETS: [(&str, &str); 6] = [
+const SECRETS: [(&str, &str); 7] = [
     ("bootstrap", "api_key"),
     ("llm", "api_key"),
     ("embedding", "api_key"),
     ("reranker", "api_key"),
     ("database", "url"),
     ("database", "migrate_url"),
+    ("livekit", "api_secret"),
 ];
 
 macro_rules! section {
@@ -49,6 +50,8 @@ section! {
         ingestion: Ingestion,
         replies: Replies,
         webhooks: Webhooks,
+        domains: Domains,
+        livekit: Livekit,
         limits: Limits,
         retention: Retention,
     }
@@ -85,6 +88,8 @@ section! { Ingestion {
     attempts: u32,
 } }
 section! { Replies { workers: usize, } }
+section! { Domains { target: String, resolver: String, } }
+section! { Livekit { url: String, api_key: String, api_secret: SecretText, } }
 section! { Webhooks {
     workers: usize,
     #[serde(deserialize_with = "duration")]
@@ -253,6 +258,12 @@ fn validate(config: &Config) -> Result<()> {
     ensure!(
         config.reranker.kind.is_empty() || (!config.reranker.base_url.is_empty() && !config.reranker.model.is_empty()),
         "RERANKER__KIND needs RERANKER__BASE_URL and RERANKER__MODEL"
+    );
+    let livekit = &config.livekit;
+    let livekit = [!livekit.url.is_empty(), !livekit.api_key.is_empty(), livekit.api_secret.get().is_some()];
+    ensure!(
+        livekit.iter().all(|is_set| *is_set == livekit[0]),
+        "LIVEKIT__URL, LIVEKIT__API_KEY and LIVEKIT__API_SECRET are set together or not at all"
     );
     ensure!(matches!(config.log.format.as_str(), "text" | "json"), "LOG__FORMAT must be text or json");
     ensure!(config.ingestion.passage_characters >= 40, "INGESTION__PASSAGE_CHARACTERS must be at least 40");

@@ -12,10 +12,12 @@ use parlance_llm::{CallPolicy, Endpoint, Models, Origin, ProviderKind};
 use parlance_outbound::{AllowList, Limits as OutboundLimits, Outbound};
 use parlance_retrieval::{TextIndex, VectorIndex};
 use parlance_service::client_address::TrustedProxies;
+use parlance_service::domains::DomainSettings;
 use parlance_service::models::{Catalogue, ConfiguredModel, ModelRole};
 use parlance_service::rate_limit::Rate;
 use parlance_service::settings::Settings;
 use parlance_service::streams::Retention;
+use parlance_service::voice::LiveKit;
 use parlance_service::{App, Parts, indexer};
 use parlance_storage::blobs::Blobs;
 use parlance_storage::secrets::MasterKey;
@@ -165,8 +167,24 @@ fn settings(config: &Config) -> Result<Settings> {
         webhook_workers: config.webhooks.workers,
         webhook_timeout: config.webhooks.timeout,
         webhooks_kept_for: config.webhooks.keep,
+        domains: domain_settings(config)?,
+        livekit: config.livekit.api_secret.secret().map(|api_secret| LiveKit {
+            url: config.livekit.url.clone(),
+            api_key: config.livekit.api_key.clone(),
+            api_secret,
+        }),
         ..Settings::new(public_url(config)?)
     })
+}
+
+fn domain_settings(config: &Config) -> Result<DomainSettings> {
+    let resolver = &config.domains.resolver;
+    let resolver = if resolver.is_empty() {
+        None
+    } else {
+        Some(resolver.parse().context("DOMAINS__RESOLVER must be an address and a port, such as 10.0.0.2:53")?)
+    };
+    Ok(DomainSettings { target: config.domains.target.clone(), resolver })
 }
 
 /// The start of every link.

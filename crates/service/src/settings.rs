@@ -5,13 +5,19 @@ use std::time::Duration;
 use url::Url;
 
 use crate::client_address::TrustedProxies;
+use crate::domains::DomainSettings;
 use crate::rate_limit::Rate;
+use crate::voice::LiveKit;
 
 /// Everything an operator can decide that the service acts on.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Start of every absolute URL the product makes.
     pub public_url: Url,
+    /// How custom domains are proved.
+    pub domains: DomainSettings,
+    /// The server of the voice agent, where there is one.
+    pub livekit: Option<LiveKit>,
     /// Proxies whose word about the client's address counts.
     pub trusted_proxies: TrustedProxies,
     /// Requests with one API key.
@@ -83,6 +89,8 @@ impl Settings {
     pub fn new(public_url: Url) -> Self {
         Self {
             public_url,
+            domains: DomainSettings::default(),
+            livekit: None,
             trusted_proxies: TrustedProxies::default(),
             key_rate: Rate::per_second(10_000),
             organisation_rate: Rate::per_second(20_000),

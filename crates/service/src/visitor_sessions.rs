@@ -81,8 +81,8 @@ pub async fn open(app: &App, web_chat: WebChatId, arrival: &Arrival<'_>) -> Resu
 /// Whether pages of this origin may use the web chat: the product's own, its verified domain, and those
 /// on its list.
 pub fn is_allowed_origin(app: &App, view: &WebChatView, origin: &str) -> bool {
-    let is_domain = view.custom_domain.as_ref().is_some_and(|(_, domain, status)| {
-        status == "verified" && origin.strip_prefix("https://") == Some(domain.as_str())
+    let is_domain = view.custom_domain.as_ref().is_some_and(|own| {
+        own.status == "verified" && origin.strip_prefix("https://") == Some(own.domain.as_str())
     });
     is_domain
         || origin == app.settings.public_url.origin().ascii_serialization()

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use parlance_domain::kind::{ChatbotId, CustomDomainId, InboxId, WebChatId};
+use parlance_domain::kind::{ChatbotId, CustomDomainId, InboxId, JobId, WebChatId};
 use parlance_domain::{Error, FieldErrors, Result, Tenant};
 use parlance_retrieval::fold;
 use parlance_storage::custom_domains::{self, CustomDomain};
@@ -12,6 +12,7 @@ use parlance_storage::{Page, Tx, chatbots, uploads};
 use serde_json::Value;
 
 use crate::App;
+use crate::domains::DomainCheck;
 use crate::sign_auth::SignAuth;
 use crate::web_chat_settings::{Picture, SettingsChanges, WebChatSettings, check_choice, is_web_address};
 
@@ -63,21 +64,43 @@ pub struct WebChatView {
     pub inbox: Option<(InboxId, String)>,
     /// How visitors sign in.
     pub sign_auth: Option<SignAuth>,
-    /// The domain under which the page is served: id, name and status.
-    pub custom_domain: Option<(CustomDomainId, String, String)>,
+    /// The domain under which the page is served.
+    pub custom_domain: Option<DomainView>,
+}
+
+/// A domain of a web chat.
+#[derive(Clone, Debug)]
+pub struct DomainView {
+    /// Its id.
+    pub id: CustomDomainId,
+    /// Its name.
+    pub domain: String,
+    /// `pending`, `verified` or `failed`.
+    pub status: String,
+    /// What its owner puts into DNS.
+    pub token: String,
+    /// Why the last check did not find that.
+    pub failure: Option<String>,
 }
 
 impl WebChatView {
     /// What is shown of a stored web chat of this organisation.
     pub fn new(tenant: Tenant, details: Details) -> Self {
-        let Details { web_chat, inbox_id, inbox_name, sign_auth, domain_id, domain, domain_status } = details;
+        let Details { web_chat, inbox_id, inbox_name, sign_auth, .. } = details;
+        let domain = (details.domain_id, details.domain, details.domain_status, details.domain_token);
+        let custom_domain = match domain {
+            (Some(id), Some(domain), Some(status), Some(token)) => {
+                Some(DomainView { id, domain, status, token, failure: details.domain_failure })
+            }
+            _ => None,
+        };
         Self {
             tenant,
             settings: WebChatSettings::read(&web_chat.settings),
             web_chat,
             inbox: inbox_id.zip(inbox_name),
             sign_auth: SignAuth::stored(sign_auth.as_deref()),
-            custom_domain: domain_id.zip(domain).zip(domain_status).map(|((id, domain), status)| (id, domain, status)),
+            custom_domain,
         }
     }
 }
@@ -120,6 +143,8 @@ pub async fn create(app: &App, tenant: Tenant, draft: WebChatDraft) -> Result<We
         domain_id: None,
         domain: None,
         domain_status: None,
+        domain_token: None,
+        domain_failure: None,
     };
     let change = Change::make(app, tenant, WebChatView::new(tenant, blank), draft).await?;
     let id = change.web_chat.id;
@@ -202,6 +227,8 @@ struct Change {
     sign_auth: Option<String>,
     /// `Some(None)` removes the domain.
     domain: Option<Option<CustomDomain>>,
+    /// Id of the job that checks it.
+    check: JobId,
     origins: Vec<String>,
     pictures: Vec<String>,
     /// Pictures that are shown no more, if nothing else shows them.
@@ -227,7 +254,7 @@ impl Change {
         match &draft.custom_domain {
             Some(None) => domain = Some(None),
             Some(Some(name)) => match domain_name(app, name) {
-                Ok(name) if custom_domain.as_ref().is_some_and(|(_, known, _)| *known == name) => {}
+                Ok(name) if custom_domain.as_ref().is_some_and(|known| known.domain == name) => {}
                 Ok(name) => domain = Some(Some(new_domain(app, web_chat.id, name)?)),
                 Err(message) => errors.add("customDomain.domain", message),
             },
@@ -249,6 +276,7 @@ impl Change {
             web_chat,
             sign_auth,
             domain,
+            check: app.new_id(),
             origins: settings.allowed_origins,
             released: shown_before.into_iter().filter(|key| !pictures.contains(key)).collect(),
             pictures,
@@ -277,6 +305,11 @@ impl Change {
                 && !custom_domains::insert(tx, tenant, domain).await?
             {
                 return Err(Error::field("customDomain.domain", "Another web chat uses this domain."));
+            }
+            if let Some(domain) = domain {
+                let check = DomainCheck { domain: domain.id, missing_since: None };
+                crate::domains::enqueue(tx, tenant, (self.check, check), (domain.created_at, domain.created_at))
+                    .await?;
             }
         }
         Ok(())

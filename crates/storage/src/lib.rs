@@ -21,6 +21,7 @@ pub mod conversation_terms;
 pub mod conversations;
 pub mod custom_domains;
 mod db;
+pub mod domain_checks;
 pub mod faqs;
 pub mod files;
 pub mod groups;

@@ -51,6 +51,10 @@ pub struct Details {
     pub domain: Option<String>,
     /// `pending`, `verified` or `failed`.
     pub domain_status: Option<String>,
+    /// What its owner puts into DNS.
+    pub domain_token: Option<String>,
+    /// Why the last check did not find that.
+    pub domain_failure: Option<String>,
 }
 
 macro_rules! columns {
@@ -65,7 +69,8 @@ macro_rules! details {
         concat!(
             columns!(),
             ", i.id AS inbox_id, i.name AS inbox_name, i.sign_auth, \
-             d.id AS domain_id, d.domain, d.status AS domain_status"
+             d.id AS domain_id, d.domain, d.status AS domain_status, d.token AS domain_token, \
+             d.failure AS domain_failure"
         )
     };
 }

@@ -1,11 +1,11 @@
 //! The fields of a web chat: as they are asked for, and as they are shown.
 
 use parlance_domain::{FieldErrors, Result};
-use parlance_service::App;
 use parlance_service::sign_auth::SignAuth;
 use parlance_service::web_chat_settings::{FlagChanges, Flags, Picture, SettingsChanges};
 use parlance_service::web_chat_theme::{Theme, ThemeChanges};
-use parlance_service::web_chats::{WebChatDraft, WebChatView};
+use parlance_service::web_chats::{DomainView, WebChatDraft, WebChatView};
+use parlance_service::{App, domains};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -271,11 +271,37 @@ pub(crate) struct InboxOut {
 
 /// A domain.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct DomainOut {
     id: String,
     domain: String,
     /// `pending`, `verified` or `failed`.
     status: String,
+    /// Records of which one proves the domain.
+    dns_records: Vec<DnsRecordOut>,
+    /// What the last check has missed.
+    failure: Option<String>,
+}
+
+/// A record to put into DNS.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DnsRecordOut {
+    /// `CNAME` or `TXT`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    name: String,
+    value: String,
+}
+
+fn domain_out(app: &App, domain: DomainView) -> DomainOut {
+    let records = domains::wanted_records(&app.settings.domains, &domain.domain, &domain.token);
+    DomainOut {
+        id: domain.id.to_string(),
+        domain: domain.domain,
+        status: domain.status,
+        dns_records: records.into_iter().map(|(kind, name, value)| DnsRecordOut { kind, name, value }).collect(),
+        failure: domain.failure,
+    }
 }
 
 /// Text that is hard to read: its contrast is below 4.5, that of WCAG 2 level AA.
@@ -363,7 +389,7 @@ pub(crate) fn out(app: &App, view: WebChatView) -> WebChatOut {
         chatbot: web_chat.chatbot_id.to_string(),
         inbox: inbox.map(|(id, name)| InboxOut { id: id.to_string(), name, sign_auth }),
         allowed_origins: settings.allowed_origins,
-        custom_domain: custom_domain.map(|(id, domain, status)| DomainOut { id: id.to_string(), domain, status }),
+        custom_domain: custom_domain.map(|domain| domain_out(app, domain)),
         daily_reply_limit: web_chat.daily_reply_limit,
         daily_token_limit: web_chat.daily_token_limit,
         theme_warnings: theme_warnings.collect(),

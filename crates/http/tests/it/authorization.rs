@@ -180,6 +180,7 @@ pub(crate) fn sample(method: &str, path: &str, own: &World) -> (&'static str, Op
         ("POST", "web-chats/{id}/completions/") => {
             ("completions:create", Some(json!({"message": {"content": "word"}, "isStreaming": true})))
         }
+        ("POST", "web-chats/{id}/voice-agent/token/") => ("completions:create", Some(json!({}))),
         _ => panic!("{method} {path} has no sample: add it here, so that its authorization is tested"),
     }
 }

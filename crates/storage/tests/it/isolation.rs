@@ -11,9 +11,9 @@ use parlance_storage::index_changes::IndexChange;
 use parlance_storage::jobs::Job;
 use parlance_storage::labels::Label;
 use parlance_storage::{
-    Page, Scope, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, faqs, files, inboxes,
-    index_changes, jobs, knowledge_bases, labels, messages, organisations, passages, providers, records, replies,
-    tools, uploads, web_chats, webhooks,
+    Page, Scope, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, domain_checks, faqs,
+    files, inboxes, index_changes, jobs, knowledge_bases, labels, messages, organisations, passages, providers,
+    records, replies, tools, uploads, web_chats, webhooks,
 };
 
 use crate::world::{NOW, Things, World, id, later, read, scopes, write};
@@ -63,6 +63,7 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     assert!(files::find(tx, who, all.file.id).await.unwrap().is_none());
     let listed = files::list(tx, who, &[all.base.id], &files::Filter::default(), Page::ALL).await.unwrap();
     assert_eq!((listed.total, listed.rows.len()), (0, 0));
+    assert!(domain_checks::get(tx, who, id()).await.unwrap().is_none());
     assert!(files::blobs_of_base(tx, who, all.base.id).await.unwrap().is_empty());
     assert!(files::oldest_of_base(tx, who, all.base.id, 9).await.unwrap().is_empty());
     assert!(inboxes::of_api(tx, who, all.chatbot.id).await.unwrap().is_none());

@@ -8,7 +8,8 @@ use parlance_storage::visitor_sessions::{LiveSession, VisitorSession};
 use parlance_storage::web_chat_usage::Usage;
 use parlance_storage::web_chats::{Details, Filter, WebChat};
 use parlance_storage::{
-    Scope, Tx, chatbots, conversations, custom_domains, inboxes, uploads, visitor_sessions, web_chat_usage, web_chats,
+    Scope, Tx, chatbots, conversations, custom_domains, domain_checks, inboxes, uploads, visitor_sessions,
+    web_chat_usage, web_chats,
 };
 
 use crate::world::{NOW, Things, World, id, later, read, scopes, write};
@@ -102,6 +103,8 @@ async fn a_web_chat_is_made_changed_listed_and_removed() {
         domain_id: None,
         domain: None,
         domain_status: None,
+        domain_token: None,
+        domain_failure: None,
     };
     assert_eq!(get().await, Some(expected.clone()));
     assert_eq!(read!(world, tenant, tx => web_chats::get(tx, tenant, id())).unwrap(), None);
@@ -185,6 +188,39 @@ async fn origins_files_and_secret_of_a_web_chat() {
     let sealed = vec![0_u8, 1, 255];
     assert!(write!(world, tenant, tx => web_chats::set_identity_secret(tx, tenant, page_id, &sealed, NOW)).unwrap());
     assert_eq!(secret().await, Some(vec![0, 1, 255]));
+}
+
+#[tokio::test]
+async fn a_domain_shows_the_page_of_its_web_chat_while_it_is_verified() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let tenant = world.tenant;
+    let named = domain(all.web_chat.id, "pages.example.com");
+    write!(world, tenant, tx, named => async {
+        custom_domains::delete_of_web_chat(tx, tenant, named.web_chat_id).await?;
+        custom_domains::insert(tx, tenant, &named).await
+    })
+    .unwrap();
+    let at = async |name: &str| read!(world, Scope::System, tx => domain_checks::web_chat_at(tx, name)).unwrap();
+    let record = async |who: Tenant, status: &str, failure: Option<&str>, now| {
+        let (id, outcome) = (named.id, (status.to_owned(), failure.map(str::to_owned)));
+        write!(world, who, tx, outcome => async {
+            domain_checks::record(tx, who, id, (&outcome.0, outcome.1.as_deref()), now).await
+        })
+        .unwrap()
+    };
+    let known = async || read!(world, tenant, tx => domain_checks::get(tx, tenant, named.id)).unwrap().unwrap();
+    assert!(record(tenant, "pending", Some("nothing there"), later(1)).await);
+    assert_eq!((known().await.failure.as_deref(), known().await.checked_at), (Some("nothing there"), Some(later(1))));
+    assert_eq!((at("pages.example.com").await, known().await.verified_at), (None, None));
+    assert!(!record(world.stranger, "verified", None, later(2)).await);
+    assert!(record(tenant, "verified", None, later(2)).await && record(tenant, "verified", None, later(3)).await);
+    assert_eq!((known().await.verified_at, known().await.failure), (Some(later(2)), None), "the first time");
+    assert_eq!(at("pages.example.com").await, Some(named.web_chat_id));
+    assert_eq!(at("other.example.com").await, None);
+    let idle = WebChat { is_active: false, ..all.web_chat.clone() };
+    write!(world, tenant, tx, idle => web_chats::update(tx, tenant, &idle)).unwrap();
+    assert_eq!(at("pages.example.com").await, None, "it is not in use");
 }
 
 #[tokio::test]
