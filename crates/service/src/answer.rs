@@ -271,9 +271,11 @@ async fn try_make(app: &App, turn: &Turn, answer: &LiveAnswer, draft: &mut Draft
     draft.condensed = condense(turn, draft).await;
     let permitted = permitted(app, turn).await?;
     let limit = turn.plan.chatbot.retrieved_chunks.and_then(|chunks| usize::try_from(chunks).ok());
-    let SearchResult { found, retrieval, rerank } =
-        search(app, turn.tenant, &turn.plan.bases, permitted, &draft.condensed, limit).await?;
+    let writer = Some(Arc::clone(&turn.chat.model));
+    let SearchResult { found, retrieval, hyde, rerank } =
+        search(app, turn.tenant, &turn.plan.bases, permitted, &draft.condensed, limit, writer).await?;
     draft.time.retrieval = retrieval;
+    draft.time.hyde = hyde;
     draft.time.rerank = rerank;
     let found = within(found, app.settings.context_characters);
     draft.contexts = found.iter().map(source_text).collect();
@@ -327,7 +329,7 @@ async fn condense(turn: &Turn, draft: &mut Draft) -> String {
         return question.clone();
     }
     let start = Instant::now();
-    let condensed = collect(turn, condense_request(&turn.open.history, question));
+    let condensed = collect(turn.chat.model.as_ref(), condense_request(&turn.open.history, question));
     let condensed = tokio::time::timeout(CONDENSE_TIME, condensed).await;
     draft.time.condense = since(start);
     match condensed {
@@ -344,8 +346,12 @@ async fn condense(turn: &Turn, draft: &mut Draft) -> String {
     }
 }
 
-async fn collect(turn: &Turn, chat_request: parlance_llm::ChatRequest) -> Result<String, parlance_llm::Error> {
-    let mut stream = turn.chat.model.chat(chat_request).await?;
+/// The text of a short answer; what is longer than a few kilobytes is left out.
+pub(crate) async fn collect(
+    model: &dyn parlance_llm::ChatModel,
+    chat_request: parlance_llm::ChatRequest,
+) -> Result<String, parlance_llm::Error> {
+    let mut stream = model.chat(chat_request).await?;
     let mut text = String::new();
     while let Some(event) = stream.next().await {
         match event? {

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::models::{ModelEntry, ModelRole};
 use crate::query_metadata::Layer;
+use crate::search::MAX_CHUNKS;
 use crate::{App, Warnings};
 
 /// Characters of a name.
@@ -22,8 +23,6 @@ const MAX_NAME: usize = 255;
 const MAX_URL: usize = 511;
 /// Characters of instructions.
 const MAX_INSTRUCTIONS: usize = 100_000;
-/// Passages per question at most.
-const MAX_CHUNKS: i64 = 200;
 /// Name of what an assistant's retrieval is narrowed to, in its settings and in the API.
 pub(crate) const QUERY_METADATA: &str = "queryMetadata";
 const REPLY_MODES: [&str; 6] = ["normal", "template", "hybrid", "workflow", "agent", "text_to_sql"];

@@ -17,8 +17,8 @@ use parlance_retrieval::{Scope as SearchScope, Source, VectorIndex};
 use parlance_storage::index_changes::{self, IndexChange, PUT, REMOVE, TIDY};
 use parlance_storage::{Scope, Tx, faqs, files, passages};
 
-pub(crate) use self::collect::faq_source;
 use self::collect::{Batch, collect};
+pub(crate) use self::collect::{faq_source, numbers};
 pub use self::rebuild::{needs_rebuild, rebuild};
 use crate::App;
 use crate::ingest::DELETED_AT_ONCE;

@@ -8,12 +8,10 @@ use parlance_storage::{Listing, Page, Tx, chatbots, files};
 
 use crate::models::ModelRole;
 use crate::query_metadata::{self, Layer};
-use crate::search::{SearchResult, search};
+use crate::search::{MAX_CHUNKS, SearchResult, search};
 use crate::turn_plan::turn_plan;
 use crate::{App, Warnings};
 
-/// Passages per question at most.
-const MAX_CHUNKS: i64 = 200;
 /// Neighbouring sentences at most.
 const MAX_WINDOW: i64 = 20;
 
@@ -178,7 +176,7 @@ pub async fn find(app: &App, tenant: Tenant, id: KnowledgeBaseId, query: &str, l
         knowledge_bases::get(&mut tx, tenant, id).await?.ok_or(Error::NotFound("knowledge base"))?
     };
     let permitted = query_metadata::permitted(app, tenant, &[layer], &[base.id]).await?;
-    search(app, tenant, &[base], permitted, query, None).await
+    search(app, tenant, &[base], permitted, query, None, None).await
 }
 
 /// Searches what an assistant answers from, in what the assistant and `layer` permit.
@@ -193,7 +191,7 @@ pub async fn find_for_chatbot(
     let bases: Vec<KnowledgeBaseId> = plan.bases.iter().map(|base| base.id).collect();
     let permitted = query_metadata::permitted(app, tenant, &[&plan.layer, layer], &bases).await?;
     let limit = plan.chatbot.retrieved_chunks.and_then(|chunks| usize::try_from(chunks).ok());
-    search(app, tenant, &plan.bases, permitted, query, limit).await
+    search(app, tenant, &plan.bases, permitted, query, limit, None).await
 }
 
 async fn set_chatbots(

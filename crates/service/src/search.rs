@@ -1,7 +1,8 @@
 //! From a question to passages: words and vectors propose, the database disposes.
 //!
 //! 1. The full-text index and, for bases with an embedding model, the vector index each propose an
-//!    order; reciprocal rank fusion makes one of them.
+//!    order, and again for an invented passage where a base wants that ([`crate::hyde`]); reciprocal
+//!    rank fusion makes one of them.
 //! 2. The database says which of the proposed passages exist, are published, belong to the
 //!    organisation and are permitted. The indexes are never trusted with that.
 //! 3. Scores (contract decision D29): the rerank model's where one was asked, else the larger of
@@ -12,19 +13,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parlance_domain::kind::{FaqId, KnowledgeBaseId, ModelId, PassageId};
-use parlance_domain::{Error, Result, Tenant};
-use parlance_llm::EmbeddingPurpose;
-use parlance_retrieval::{BaseScope, Scope, Source, fuse};
-use parlance_storage::faqs;
+use parlance_domain::kind::{FaqId, KnowledgeBaseId, PassageId};
+use parlance_domain::{Result, Tenant};
+use parlance_llm::{ChatModel, EmbeddingPurpose};
+use parlance_retrieval::{BaseScope, Scope};
 use parlance_storage::knowledge_bases::KnowledgeBase;
 use parlance_storage::passages::{self, Passage};
-use tokio::sync::SemaphorePermit;
+use parlance_storage::{Tx, faqs};
 
 use crate::App;
-use crate::indexer::Similar;
 use crate::material::Material;
 use crate::models::Rerank;
+use crate::proposals::{Proposed, in_one_order, propose, propose_by_invention};
 use crate::timing::since;
 
 /// Passages proposed by each index for each one wanted.
@@ -34,9 +34,9 @@ const MIN_PROPOSALS: usize = 40;
 /// Passages that are reordered at most: rerank models are slow and priced by the passage.
 const MAX_RERANKED: usize = 50;
 /// Time for a model that only makes the search better.
-const MODEL_TIME: Duration = Duration::from_secs(8);
-/// Results at most.
-const MAX_RESULTS: usize = 200;
+pub(crate) const MODEL_TIME: Duration = Duration::from_secs(8);
+/// Passages per question at most, whoever sets the number.
+pub(crate) const MAX_CHUNKS: i64 = 200;
 
 /// A passage that was found.
 #[derive(Clone, Debug)]
@@ -58,6 +58,8 @@ pub struct SearchResult {
     pub found: Vec<Found>,
     /// Seconds for finding.
     pub retrieval: f64,
+    /// Of these, seconds for inventing a passage to search with.
+    pub hyde: f64,
     /// Seconds for reordering.
     pub rerank: f64,
 }
@@ -68,7 +70,8 @@ struct Candidate {
 }
 
 /// Finds passages of `bases` for `question`; `limit` overrides the bases' own number. `permitted` is what
-/// may be seen of them; `None` for all.
+/// may be seen of them; `None` for all. `writer` invents passages to search with for the bases that want
+/// it; without it the default model does.
 pub async fn search(
     app: &App,
     tenant: Tenant,
@@ -76,6 +79,7 @@ pub async fn search(
     permitted: Option<Vec<BaseScope>>,
     question: &str,
     limit: Option<usize>,
+    writer: Option<Arc<dyn ChatModel>>,
 ) -> Result<SearchResult> {
     let start = Instant::now();
     let scope = match permitted {
@@ -88,39 +92,21 @@ pub async fn search(
         bases.iter().filter(|base| scope.bases.iter().any(|permitted| permitted.base == base.id)).collect();
     let bases = bases.as_slice();
     let wanted = bases.iter().map(|base| usize::try_from(base.retrieved_chunks).unwrap_or_default()).max();
-    let limit = limit.or(wanted).unwrap_or_default().min(MAX_RESULTS);
+    let limit = limit.or(wanted).unwrap_or_default().min(usize::try_from(MAX_CHUNKS).unwrap_or_default());
     if bases.is_empty() || limit == 0 || question.trim().is_empty() {
         return Ok(SearchResult::default());
     }
     let proposals = (limit * PROPOSALS_PER_RESULT).max(MIN_PROPOSALS);
     let question: Arc<str> = question.into();
 
-    let text = {
-        let index = Arc::clone(&app.text_index);
-        let (question, scope) = (Arc::clone(&question), Arc::clone(&scope));
-        let _slot = slot(app).await?;
-        tokio::task::spawn_blocking(move || index.search(&question, &scope, proposals))
-            .await
-            .map_err(|error| Error::internal("searching by words", error))?
-            .map_err(|error| Error::internal("searching by words", error))?
-    };
-    let similar = by_meaning(app, tenant, (bases, &scope), &question, proposals).await;
-    let cosines: HashMap<PassageId, f32> = similar.iter().flatten().map(|hit| (hit.passage, hit.cosine)).collect();
-    let sources = text.hits.iter().map(|hit| (hit.passage, hit.source));
-    let sources = sources.chain(similar.iter().flatten().map(|hit| (hit.passage, hit.source)));
-    let proposed_faqs: HashSet<PassageId> =
-        sources.filter(|(_, source)| matches!(source, Source::Faq(_))).map(|(passage, _)| passage).collect();
-    let by_words: Vec<PassageId> = text.hits.iter().map(|hit| hit.passage).collect();
-    let order = if similar.is_empty() {
-        by_words
-    } else {
-        let mut lists = vec![by_words];
-        lists.extend(similar.into_iter().map(|list| list.into_iter().map(|hit| hit.passage).collect()));
-        {
-            let slices: Vec<&[PassageId]> = lists.iter().map(Vec::as_slice).collect();
-            fuse(&slices).into_iter().map(|fused| fused.0).collect()
-        }
-    };
+    let (proposed, (invented, hyde)) = tokio::join!(
+        propose(app, tenant, (bases, &scope), (&question, EmbeddingPurpose::Question), proposals),
+        propose_by_invention(app, tenant, (bases, &scope), &question, proposals, writer)
+    );
+    let proposed = proposed?;
+    let proposed_faqs: HashSet<PassageId> = proposed.faqs().chain(invented.iter().flat_map(Proposed::faqs)).collect();
+    let lists: Vec<_> = proposed.lists().chain(invented.iter().flat_map(Proposed::lists)).collect();
+    let order = in_one_order(&lists);
 
     let reranks = bases.iter().any(|base| base.enable_rerank);
     let reranker = if reranks {
@@ -138,18 +124,27 @@ pub async fn search(
         (None, false) => limit,
     };
     let first = &order[..look_at.min(order.len())];
-    let mut candidates = load(app, tenant, &scope, first, &proposed_faqs).await?;
+    let mut tx = app.db.read(tenant).await?;
+    let mut candidates = load(&mut tx, tenant, &scope, first, &proposed_faqs).await?;
     if candidates.len() < limit.min(order.len()) && order.len() > look_at {
-        candidates = load(app, tenant, &scope, &order, &proposed_faqs).await?;
+        candidates = load(&mut tx, tenant, &scope, &order, &proposed_faqs).await?;
     }
     if reranker.is_none() && !cuts_off {
         candidates.truncate(limit);
     }
+    let mut cosines = proposed.cosines();
+    if invented.is_some() {
+        let unknown: Vec<PassageId> =
+            candidates.iter().map(|found| found.material.id()).filter(|id| !cosines.contains_key(id)).collect();
+        proposed.compare(&mut tx, tenant, &unknown, &mut cosines).await?;
+    }
     for candidate in &mut candidates {
-        let share = text.terms.share(candidate.material.text());
+        let share = proposed.by_words.terms.share(candidate.material.text());
         let cosine = cosines.get(&candidate.material.id()).copied().unwrap_or_default();
         candidate.score = share.max(cosine).clamp(0.0, 1.0);
     }
+    // Nobody waits for a connection while a model thinks.
+    let tx = if reranker.is_none() { Some(tx) } else { None };
     let retrieval = since(start);
 
     let rerank_start = Instant::now();
@@ -168,13 +163,12 @@ pub async fn search(
         f64::from(candidate.score) >= cutoff
     });
     candidates.truncate(limit);
-    let found = with_neighbours(app, tenant, bases, candidates).await?;
-    Ok(SearchResult { found, retrieval, rerank })
-}
-
-/// Waits for a place to search.
-async fn slot(app: &App) -> Result<SemaphorePermit<'_>> {
-    app.search_slots.acquire().await.map_err(|closed| Error::internal("waiting for a search", closed))
+    let tx = match tx {
+        Some(tx) => tx,
+        None => app.db.read(tenant).await?,
+    };
+    let found = with_neighbours(tx, tenant, bases, candidates).await?;
+    Ok(SearchResult { found, retrieval, hyde, rerank })
 }
 
 /// Scores and orders the passages by a rerank model. A model that fails leaves them as they are.
@@ -196,7 +190,7 @@ async fn reorder(reranker: &Rerank, question: &str, candidates: &mut [Candidate]
 
 /// Those of the proposals that exist, are published and in the scope, in the proposed order.
 async fn load(
-    app: &App,
+    tx: &mut Tx,
     tenant: Tenant,
     scope: &Scope,
     order: &[PassageId],
@@ -208,11 +202,9 @@ async fn load(
     let (entries, of_files): (Vec<PassageId>, Vec<PassageId>) =
         order.iter().copied().partition(|id| proposed_faqs.contains(id));
     let entries: Vec<FaqId> = entries.into_iter().map(|id| FaqId::from_uuid(id.uuid())).collect();
-    let mut tx = app.db.read(tenant).await?;
-    let rows = passages::searchable(&mut tx, tenant, &of_files).await?;
+    let rows = passages::searchable(tx, tenant, &of_files).await?;
     // Neither statement is run without ids.
-    let entries = faqs::by_ids(&mut tx, tenant, &entries).await?;
-    drop(tx);
+    let entries = faqs::by_ids(tx, tenant, &entries).await?;
     let permitted: HashMap<KnowledgeBaseId, &BaseScope> = scope.bases.iter().map(|base| (base.base, base)).collect();
     let found = rows.into_iter().map(Material::Passage).chain(entries.into_iter().map(|faq| Material::Faq(faq.into())));
     let mut by_id: HashMap<PassageId, Material> = found
@@ -225,61 +217,8 @@ async fn load(
     Ok(order.iter().filter_map(|id| by_id.remove(id)).map(|material| Candidate { material, score: 0.0 }).collect())
 }
 
-/// One ranked list for each embedding model of the bases. A model that fails is left out: words
-/// alone still answer.
-async fn by_meaning(
-    app: &App,
-    tenant: Tenant,
-    (bases, scope): (&[&KnowledgeBase], &Scope),
-    question: &str,
-    proposals: usize,
-) -> Vec<Vec<Similar>> {
-    let mut by_model: HashMap<ModelId, Vec<BaseScope>> = HashMap::new();
-    for base in bases {
-        let permitted = scope.bases.iter().find(|permitted| permitted.base == base.id);
-        if let (Some(model), Some(permitted)) = (base.embedding_model_id, permitted) {
-            by_model.entry(model).or_default().push(permitted.clone());
-        }
-    }
-    let mut lists = Vec::new();
-    for (model_id, bases) in by_model {
-        let scope = Scope { organisation: scope.organisation, bases };
-        match by_one_model(app, tenant, model_id, scope, question, proposals).await {
-            Ok(list) => lists.push(list),
-            Err(error) => {
-                tracing::warn!(%error, model = %model_id, "searching by meaning failed; words alone are used");
-            }
-        }
-    }
-    lists
-}
-
-async fn by_one_model(
-    app: &App,
-    tenant: Tenant,
-    model_id: ModelId,
-    scope: Scope,
-    question: &str,
-    proposals: usize,
-) -> Result<Vec<Similar>> {
-    let Some(embedding) = app.catalogue.embedding(app, tenant, model_id).await? else {
-        return Err(Error::bug("the base's embedding model no longer exists"));
-    };
-    let embedding = embedding.model.embed(vec![question.to_owned()], EmbeddingPurpose::Question);
-    let vectors = tokio::time::timeout(MODEL_TIME, embedding)
-        .await
-        .map_err(|elapsed| Error::internal("embedding the question", elapsed))?
-        .map_err(|error| Error::internal("embedding the question", error))?;
-    let vector = vectors.into_iter().next().ok_or_else(|| Error::bug("no vector for the question"))?;
-    let index = Arc::clone(&app.vector_index);
-    let _slot = slot(app).await?;
-    tokio::task::spawn_blocking(move || crate::indexer::similar(&index, &vector, model_id, &scope, proposals))
-        .await
-        .map_err(|error| Error::internal("searching by meaning", error))?
-}
-
 async fn with_neighbours(
-    app: &App,
+    mut tx: Tx,
     tenant: Tenant,
     bases: &[&KnowledgeBase],
     candidates: Vec<Candidate>,
@@ -293,12 +232,9 @@ async fn with_neighbours(
         .filter(|passage| window(passage) > 0)
         .cloned()
         .collect();
-    let neighbours = if passages.is_empty() {
-        Vec::new()
-    } else {
-        let mut tx = app.db.read(tenant).await?;
-        passages::neighbours(&mut tx, tenant, &passages).await?
-    };
+    let neighbours =
+        if passages.is_empty() { Vec::new() } else { passages::neighbours(&mut tx, tenant, &passages).await? };
+    drop(tx);
     let by_place: HashMap<_, &str> =
         neighbours.iter().map(|(file, ordinal, text)| ((*file, *ordinal), text.as_str())).collect();
     Ok(candidates

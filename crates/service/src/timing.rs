@@ -12,6 +12,9 @@ pub struct ProcessingTime {
     pub condense: f64,
     /// Searching.
     pub retrieval: f64,
+    /// Of the search: inventing a passage to search with.
+    #[serde(default)]
+    pub hyde: f64,
     /// Reordering.
     pub rerank: f64,
     /// Tools.

@@ -1,6 +1,6 @@
 //! Passages: the pieces of a file that are searched and cited.
 
-use parlance_domain::kind::{FileId, KnowledgeBaseId, ParserId, PassageId};
+use parlance_domain::kind::{FileId, KnowledgeBaseId, ModelId, ParserId, PassageId};
 use parlance_domain::{Result, Tenant, Timestamp};
 use sqlx::QueryBuilder;
 
@@ -290,6 +290,34 @@ pub async fn set_vectors(tx: &mut Tx, tenant: Tenant, vectors: &[(PassageId, Vec
         )?;
     }
     Ok(())
+}
+
+/// The vectors of these searchable passages that `model` made, as little-endian `f32`s, in no
+/// particular order.
+pub async fn vectors(
+    tx: &mut Tx,
+    tenant: Tenant,
+    model: ModelId,
+    ids: &[PassageId],
+) -> Result<Vec<(PassageId, Vec<u8>)>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    on_tx!(tx, db => {
+        let mut query = QueryBuilder::new(concat!(
+            "SELECT p.id, p.vector", searchable!(), " WHERE p.vector IS NOT NULL AND f.org_id = "));
+        query.push_bind(tenant.organisation());
+        query.push(" AND p.org_id = f.org_id AND f.embedding_model_id = ");
+        query.push_bind(model);
+        query.push(" AND p.id IN (");
+        let mut list = query.separated(", ");
+        for id in ids {
+            list.push_bind(*id);
+        }
+        query.push(")");
+        query.build_query_as().fetch_all(db).await
+    })
+    .map_err(fault)
 }
 
 /// Counts a citation of each passage.

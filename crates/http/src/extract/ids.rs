@@ -67,6 +67,12 @@ impl Reference {
         Id::parse(&self.0)
     }
 
+    /// The id; for what is none, one that nothing has. For fields where what is unknown means the
+    /// default.
+    pub(crate) fn id_or_unknown<K: IdKind>(&self) -> Id<K> {
+        self.id().unwrap_or_else(|| Id::from_uuid(uuid::Uuid::nil()))
+    }
+
     /// The id, or an error on the field.
     pub(crate) fn require<K: IdKind>(&self, path: &str) -> Result<Id<K>, Error> {
         self.id().ok_or_else(|| Error::field(path, format!("No {} has this id.", K::NOUN)))

@@ -82,9 +82,7 @@ impl ChatbotBody {
         let kept = kept_fields();
         self.rest.retain(|key, _| kept.iter().any(|(name, _)| name == key));
         // What is no id is an unknown model, and that falls back to the default.
-        let model = self.large_language_model.or(self.model).map(|reference| {
-            reference.map(|reference| reference.id().unwrap_or_else(|| kind::ModelId::from_uuid(uuid::Uuid::nil())))
-        });
+        let model = self.large_language_model.or(self.model).map(|named| named.map(|model| model.id_or_unknown()));
         let knowledge_bases = match &self.knowledge_bases {
             Some(references) => Some(Reference::require_all(references, "knowledgeBases")?),
             None => None,
@@ -254,8 +252,7 @@ pub(crate) async fn list(
     let non_empty = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
     let filter = Filter {
         name_folded: non_empty(filter.query).map(|query| parlance_service::fold(query.trim())),
-        model: non_empty(filter.large_language_model)
-            .map(|id| kind::ModelId::parse(&id).unwrap_or_else(|| kind::ModelId::from_uuid(uuid::Uuid::nil()))),
+        model: non_empty(filter.large_language_model).map(|id| Reference(id).id_or_unknown()),
         reply_mode: non_empty(filter.reply_mode),
         ..Filter::default()
     };

@@ -13,7 +13,6 @@ use parlance_storage::knowledge_bases::Filter;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
 use crate::error::{ApiErrors, ApiResult};
 use crate::extract::{Authorized, Body, PageBody, Paging, Patch, PathId, Query, Reference, grants, patch};
@@ -47,22 +46,19 @@ pub(crate) struct KnowledgeBaseBody {
     chatbots: Option<Vec<Reference>>,
 }
 
-fn model_id(reference: Patch<Reference>) -> Patch<kind::ModelId> {
-    let known = |reference: Reference| reference.id().unwrap_or_else(|| kind::ModelId::from_uuid(Uuid::nil()));
-    reference.map(|reference| reference.map(known))
-}
-
 impl KnowledgeBaseBody {
     fn draft(self) -> ApiResult<KnowledgeBaseDraft> {
         let chatbots = match &self.chatbots {
             Some(references) => Some(Reference::require_all(references, "chatbots")?),
             None => None,
         };
+        // What is no id is an unknown model, and that falls back to the default.
+        let model = |named: Patch<Reference>| named.map(|named| named.map(|model| model.id_or_unknown()));
         Ok(KnowledgeBaseDraft {
             name: self.name,
             description: self.description,
-            embedding_model: model_id(self.embedding_model),
-            reranker_model: model_id(self.reranker_model),
+            embedding_model: model(self.embedding_model),
+            reranker_model: model(self.reranker_model),
             retrieved_chunks: self.number_of_retrieved_chunks,
             sentence_window_size: self.sentence_window_size,
             enable_hyde: self.enable_hyde,
@@ -148,7 +144,7 @@ pub(crate) async fn list(
     paging: Paging,
 ) -> ApiResult<Json<PageBody<KnowledgeBaseOut>>> {
     let non_empty = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
-    let model = |id: String| kind::ModelId::parse(&id).unwrap_or_else(|| kind::ModelId::from_uuid(Uuid::nil()));
+    let model = |id: String| Reference(id).id_or_unknown();
     let filter = Filter {
         name_folded: non_empty(filter.query).map(|query| parlance_service::fold(query.trim())),
         embedding_model: non_empty(filter.embedding_model).map(model),

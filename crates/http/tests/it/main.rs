@@ -17,6 +17,7 @@ mod conversations;
 mod custom_domains;
 mod events;
 mod faqs;
+mod hyde;
 mod idempotency;
 mod inboxes;
 mod injection;

@@ -154,6 +154,7 @@ async fn collect_file(
     Ok(())
 }
 
-fn numbers(bytes: &[u8]) -> Vec<f32> {
+/// The numbers of a stored vector.
+pub(crate) fn numbers(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }

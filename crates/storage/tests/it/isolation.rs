@@ -84,6 +84,7 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     let passage = all.passages[1].id;
     assert!(passages::get(tx, who, passage).await.unwrap().is_none());
     assert!(passages::searchable(tx, who, &[passage]).await.unwrap().is_empty());
+    assert!(passages::vectors(tx, who, id(), &[passage]).await.unwrap().is_empty());
     assert_eq!(passages::list(tx, who, all.file.id, Page::ALL).await.unwrap().total, 0);
     assert!(passages::of_generation(tx, who, (all.file.id, 1), 0, 10).await.unwrap().is_empty());
     assert!(labels::get(tx, who, all.base.id, all.label.id).await.unwrap().is_none());

@@ -258,6 +258,13 @@ async fn passages_with_their_neighbours_vectors_and_hits() {
     assert_eq!(indexed.iter().map(|passage| passage.ordinal).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(indexed[0].vector.as_deref(), Some([1, 2, 3, 4].as_slice()));
     assert_eq!(indexed[1].vector, None);
+    let model = id();
+    let of_model =
+        async |model, ids: Vec<_>| read!(world, tenant, tx => passages::vectors(tx, tenant, model, &ids)).unwrap();
+    assert!(of_model(model, ids.clone()).await.is_empty(), "of another model");
+    write!(world, tenant, tx => files::publish(tx, tenant, file, (1, Some(model)), NOW)).unwrap();
+    assert_eq!(of_model(model, ids.clone()).await, [(ids[1], vec![1, 2, 3, 4])]);
+    assert!(of_model(model, vec![ids[0]]).await.is_empty() && of_model(model, Vec::new()).await.is_empty());
     assert_eq!(read!(world, tenant, tx => passages::count_generation(tx, tenant, file, 1)).unwrap(), (3, 1));
     let bare = read!(world, tenant, tx => passages::without_vector(tx, tenant, (file, 1), 9)).unwrap();
     assert_eq!(bare.iter().map(|passage| passage.ordinal).collect::<Vec<_>>(), [0, 2]);
