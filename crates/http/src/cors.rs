@@ -16,7 +16,7 @@ use parlance_service::visitor_sessions::is_allowed_origin;
 use parlance_storage::{Scope, web_chats};
 
 /// What a visitor's page may call.
-const VISITOR_OPERATIONS: [(&str, &str); 11] = [
+const VISITOR_OPERATIONS: [(&str, &str); 16] = [
     ("GET", "/api/v1/web-chats/{id}/"),
     ("POST", "/api/v1/web-chats/{id}/sessions/"),
     ("POST", "/api/v1/web-chats/{id}/completions/"),
@@ -28,6 +28,11 @@ const VISITOR_OPERATIONS: [(&str, &str); 11] = [
     ("PUT", "/api/v1/messages/{id}/feedback/"),
     ("GET", "/api/v1/messages/{id}/stream/"),
     ("POST", "/api/v1/messages/{id}/cancel/"),
+    ("POST", "/api/v1/upload-presigned-url/"),
+    ("POST", "/api/v1/conversations/{id}/attachments/"),
+    ("GET", "/api/v1/conversations/{id}/events/"),
+    ("POST", "/api/v1/conversations/{id}/typing/"),
+    ("POST", "/api/v1/web-chats/{id}/voice-agent/token/"),
 ];
 
 /// Where the id of a web chat stands in a path.

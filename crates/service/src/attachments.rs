@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use parlance_domain::kind::{AttachmentId, ConversationId};
-use parlance_domain::{Error, Result, Tenant};
+use parlance_domain::{Error, Principal, Result, Tenant};
 use parlance_ingestion::{ParseEvent, ParseOptions};
 use parlance_llm::Image;
 use parlance_storage::attachments::{self, Attachment};
@@ -12,19 +12,22 @@ use tokio::sync::mpsc;
 
 use crate::App;
 
-/// An attachment of an upload that a request names.
+/// An attachment of an upload that a request names. A visitor has only uploads of their own.
 pub async fn create(
     app: &App,
-    tenant: Tenant,
+    principal: &Principal,
     file: &str,
     filename: Option<&str>,
     kind: Option<&str>,
     conversation: Option<ConversationId>,
 ) -> Result<Attachment> {
+    crate::uploads::may_upload(app, principal).await?;
+    let tenant = principal.tenant;
     let upload = {
         let mut tx = app.db.read(tenant).await?;
         crate::uploads::resolve(app, &mut tx, tenant, file).await?
     };
+    let upload = upload.filter(|upload| crate::uploads::may_use(principal, upload));
     let upload = upload.ok_or_else(|| crate::uploads::unknown("file"))?;
     attach(app, tenant, &upload, filename, kind, conversation).await
 }

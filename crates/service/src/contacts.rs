@@ -11,6 +11,7 @@ use parlance_storage::{Listing, Page, Tx, inboxes};
 use serde_json::Value;
 use url::Url;
 
+use crate::query_metadata::Layer;
 use crate::{App, keyword};
 
 /// Characters of a name, and of what a site calls somebody.
@@ -272,10 +273,12 @@ fn apply(contact: &mut Contact, draft: &ContactDraft) -> Result<()> {
 pub(crate) fn checked_metadata(metadata: Option<&Value>, errors: &mut FieldErrors) -> Option<String> {
     let metadata = metadata.filter(|metadata| !metadata.is_null())?;
     let text = metadata.to_string();
-    if !metadata.is_object() {
-        errors.add("queryMetadata", "Expected an object.");
-    } else if text.len() > MAX_METADATA {
+    if text.len() > MAX_METADATA {
         errors.add("queryMetadata", format!("At most {MAX_METADATA} bytes."));
+    } else if let Err(Error::Invalid(wrong)) = Layer::parse(Some(&text), "queryMetadata") {
+        for (path, messages) in wrong.iter() {
+            messages.iter().for_each(|message| errors.add(path, message));
+        }
     }
     Some(text)
 }

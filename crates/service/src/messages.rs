@@ -200,7 +200,8 @@ async fn resolve(app: &App, principal: &Principal, new: &NewMessage) -> Result<C
                 }
             }
             NewAttachment::Upload { file, filename, kind } => {
-                match crate::uploads::resolve(app, &mut tx, tenant, file).await? {
+                let upload = crate::uploads::resolve(app, &mut tx, tenant, file).await?;
+                match upload.filter(|upload| crate::uploads::may_use(principal, upload)) {
                     Some(upload) => {
                         let row =
                             from_upload(app, &upload, filename.as_deref(), kind.as_deref(), Some(new.conversation));

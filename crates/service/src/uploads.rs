@@ -11,7 +11,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use parlance_domain::kind::{OrganisationId, Upload as UploadKind, UploadId};
-use parlance_domain::{Error, Id, Result, Tenant, Timestamp};
+use parlance_domain::{Error, Id, Principal, Result, Tenant, Timestamp, Visitor};
 use parlance_storage::blobs::Incoming;
 use parlance_storage::uploads::{self, Upload};
 use parlance_storage::{Scope, Tx};
@@ -82,16 +82,45 @@ pub struct Receiving {
     incoming: Incoming,
 }
 
+/// Folder of what visitors upload; each has one of their own in it, which says whose a file is.
+const VISITORS: &str = "media/chat/visitors";
+
+/// Whether the caller may upload at all: of visitors, those of web chats that take files.
+///
+/// # Errors
+/// `Refused` when the visitor's web chat takes none.
+pub async fn may_upload(app: &App, principal: &Principal) -> Result<()> {
+    let Some(visitor) = principal.visitor() else { return Ok(()) };
+    let view = crate::web_chats::get(app, principal.tenant, visitor.web_chat).await?;
+    if view.settings.flags.enable_file_upload { Ok(()) } else { Err(Error::Refused("This web chat takes no files.")) }
+}
+
+/// Whether the caller may use an upload: a visitor only what they uploaded themselves.
+pub(crate) fn may_use(principal: &Principal, upload: &Upload) -> bool {
+    principal.visitor().is_none_or(|visitor| upload.blob_key.starts_with(&folder_of(visitor)))
+}
+
+fn folder_of(visitor: Visitor) -> String {
+    format!("{VISITORS}/{}/", visitor.contact)
+}
+
 /// Makes the form for an upload.
-pub fn presign(app: &App, tenant: Tenant, request: &UploadRequest) -> Result<UploadForm> {
+///
+/// # Errors
+/// Wrong fields; `Refused` when the caller is a visitor of a web chat that takes no files.
+pub async fn presign(app: &App, principal: &Principal, request: &UploadRequest) -> Result<UploadForm> {
+    may_upload(app, principal).await?;
+    if principal.visitor().is_some() && request.model_name != "attachment" {
+        return Err(Error::field("modelName", "Visitors upload attachments only."));
+    }
     let now = app.now();
     let filename = clean_filename(&request.filename).ok_or_else(|| Error::field("filename", "Enter a file name."))?;
     if request.file_size > app.settings.max_upload_bytes {
         return Err(Error::TooLarge { limit: app.settings.max_upload_bytes });
     }
-    let key = new_key(app, &request.model_name, &filename);
+    let key = new_key(app, principal.visitor(), &request.model_name, &filename);
     let policy = Policy {
-        organisation: tenant.organisation(),
+        organisation: principal.tenant.organisation(),
         key: key.clone(),
         filename,
         max_bytes: app.settings.max_upload_bytes,
@@ -132,11 +161,12 @@ pub async fn receive(app: &App, key: &str, policy: &str, signature: &str) -> Res
 }
 
 /// Prepares to receive bytes that came with a credential of their own instead of a form.
-pub async fn receive_directly(app: &App, tenant: Tenant, model_name: &str, filename: &str) -> Result<Receiving> {
+pub async fn receive_directly(app: &App, principal: &Principal, model_name: &str, filename: &str) -> Result<Receiving> {
+    may_upload(app, principal).await?;
     let filename = clean_filename(filename).ok_or_else(|| Error::field("filename", "Enter a file name."))?;
     let policy = Policy {
-        organisation: tenant.organisation(),
-        key: new_key(app, model_name, &filename),
+        organisation: principal.tenant.organisation(),
+        key: new_key(app, principal.visitor(), model_name, &filename),
         filename,
         max_bytes: app.settings.max_upload_bytes,
         expires: i64::MAX,
@@ -269,16 +299,17 @@ async fn folder_belongs_to_database(app: &App) -> Result<bool> {
 }
 
 /// A storage key: the product's own id, with only the extension taken from the name.
-fn new_key(app: &App, model_name: &str, filename: &str) -> String {
-    let folder = match model_name {
-        "attachment" => "media/chat/attachment",
-        "chatbot-file" => "media/chatbots/chatbot-file",
-        "batch-qa" => "media/web-chats/batch-qa",
-        _ => "media/uploads",
+fn new_key(app: &App, visitor: Option<Visitor>, model_name: &str, filename: &str) -> String {
+    let folder = match (visitor, model_name) {
+        (Some(visitor), _) => folder_of(visitor),
+        (None, "attachment") => "media/chat/attachment/".to_owned(),
+        (None, "chatbot-file") => "media/chatbots/chatbot-file/".to_owned(),
+        (None, "batch-qa") => "media/web-chats/batch-qa/".to_owned(),
+        (None, _) => "media/uploads/".to_owned(),
     };
     let id: Id<UploadKind> = app.new_id();
     let extension = extension(filename);
-    if extension.is_empty() { format!("{folder}/{id}") } else { format!("{folder}/{id}.{extension}") }
+    if extension.is_empty() { format!("{folder}{id}") } else { format!("{folder}{id}.{extension}") }
 }
 
 /// The extension of a name in lower case: letters and digits, at most ten; else nothing.

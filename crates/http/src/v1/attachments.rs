@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{FromRequest, Request, State};
 use http::{StatusCode, header};
 use parlance_domain::kind::{self, ConversationId};
-use parlance_domain::{Error, Tenant};
+use parlance_domain::{Error, Principal, Tenant};
 use parlance_service::{App, attachments, conversations, uploads};
 use parlance_storage::attachments::Attachment;
 use serde::{Deserialize, Serialize};
@@ -50,25 +50,25 @@ fn view(app: &App, tenant: Tenant, attachment: Attachment) -> AttachmentView {
 
 async fn make(
     app: &App,
-    tenant: Tenant,
+    principal: &Principal,
     conversation: Option<ConversationId>,
     request: Request,
 ) -> ApiResult<(StatusCode, Json<AttachmentView>)> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_form = content_type.is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("multipart/"));
     let attachment = if is_form {
-        from_form(app, tenant, conversation, request).await?
+        from_form(app, principal, conversation, request).await?
     } else {
         let Body(body) = Body::<AttachmentBody>::from_request(request, app).await?;
         let (filename, kind) = (body.filename.as_deref(), body.kind.as_deref());
-        attachments::create(app, tenant, &body.file, filename, kind, conversation).await?
+        attachments::create(app, principal, &body.file, filename, kind, conversation).await?
     };
-    Ok((StatusCode::CREATED, Json(view(app, tenant, attachment))))
+    Ok((StatusCode::CREATED, Json(view(app, principal.tenant, attachment))))
 }
 
 async fn from_form(
     app: &App,
-    tenant: Tenant,
+    principal: &Principal,
     conversation: Option<ConversationId>,
     request: Request,
 ) -> ApiResult<Attachment> {
@@ -78,9 +78,9 @@ async fn from_form(
             continue;
         }
         let filename = field.file_name().unwrap_or("file").to_owned();
-        let receiving = uploads::receive_directly(app, tenant, "attachment", &filename).await?;
+        let receiving = uploads::receive_directly(app, principal, "attachment", &filename).await?;
         let upload = store(app, receiving, field).await?;
-        return Ok(attachments::attach(app, tenant, &upload, None, None, conversation).await?);
+        return Ok(attachments::attach(app, principal.tenant, &upload, None, None, conversation).await?);
     }
     Err(Error::field("file", "No file was submitted.").into())
 }
@@ -93,7 +93,7 @@ pub(crate) async fn create(
     State(app): State<App>,
     request: Request,
 ) -> ApiResult<(StatusCode, Json<AttachmentView>)> {
-    make(&app, auth.tenant(), None, request).await
+    make(&app, &auth.principal, None, request).await
 }
 
 /// Upload a file and make an attachment of it in one step.
@@ -104,7 +104,7 @@ pub(crate) async fn upload(
     State(app): State<App>,
     request: Request,
 ) -> ApiResult<(StatusCode, Json<AttachmentView>)> {
-    make(&app, auth.tenant(), None, request).await
+    make(&app, &auth.principal, None, request).await
 }
 
 /// Make an attachment for a conversation.
@@ -118,7 +118,7 @@ pub(crate) async fn create_in_conversation(
     request: Request,
 ) -> ApiResult<(StatusCode, Json<AttachmentView>)> {
     conversations::find(&app, &caller.principal, conversation).await?;
-    make(&app, caller.tenant(), Some(conversation), request).await
+    make(&app, &caller.principal, Some(conversation), request).await
 }
 
 /// List the attachments, newest first.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::error::{ApiError, ApiErrors, ApiResult};
-use crate::extract::{Authorized, Body, Form, FormField, Query, grants};
+use crate::extract::{Body, Caller, Form, FormField, Query, grants};
 
 /// What is to be uploaded. Fields may also come as query parameters.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -38,7 +38,7 @@ pub(crate) struct PresignOut {
 #[utoipa::path(post, path = "/api/v1/upload-presigned-url/", tag = "uploads", request_body = PresignBody,
     responses((status = 200, body = PresignOut), ApiErrors))]
 pub(crate) async fn presign(
-    auth: Authorized<grants::WriteKnowledge>,
+    caller: Caller<grants::WriteKnowledge>,
     State(app): State<App>,
     Query(query): Query<PresignBody>,
     Body(body): Body<PresignBody>,
@@ -57,7 +57,7 @@ pub(crate) async fn presign(
     if body.field_name.or(query.field_name).is_none() {
         return Err(required("fieldName").into());
     }
-    let fields = uploads::presign(&app, auth.tenant(), &request)?;
+    let fields = uploads::presign(&app, &caller.principal, &request).await?;
     Ok(Json(PresignOut { url: app.links.absolute("uploads/"), fields }))
 }
 
