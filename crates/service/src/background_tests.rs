@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlance_domain::kind::{KnowledgeBaseId, ModelId, PassageId};
-use parlance_domain::{Error, Ids, ManualClock, Tenant, Timestamp};
+use parlance_domain::{Error, Ids, ManualClock, Principal, PrincipalKind, Scopes, Tenant, Timestamp};
 use parlance_ingestion::{BoxedParser, BoxedParserConfig, ParseLimits};
 use parlance_llm::{CallPolicy, Models};
 use parlance_outbound::{AllowList, Limits, Outbound};
@@ -113,9 +113,11 @@ impl World {
         receiving.finish(&self.app).await.map(drop)
     }
 
-    fn form(&self) -> uploads::UploadForm {
+    async fn form(&self) -> uploads::UploadForm {
         let request = UploadRequest { filename: "a.txt".into(), model_name: "chatbot-file".into(), file_size: 5 };
-        uploads::presign(&self.app, self.tenant, &request).unwrap()
+        let key = PrincipalKind::ApiKey(self.app.new_id());
+        let principal = Principal { tenant: self.tenant, user: None, kind: key, scopes: Scopes::all() };
+        uploads::presign(&self.app, &principal, &request).await.unwrap()
     }
 
     async fn create_file(&self, form: &uploads::UploadForm) -> parlance_domain::Result<Vec<File>> {
@@ -126,7 +128,7 @@ impl World {
 
     /// A file with one passage that waits to be indexed with this vector.
     async fn file_with_vector(&self, model: ModelId, vector: &[f32]) -> File {
-        let form = self.form();
+        let form = self.form().await;
         self.post(&form, b"hello").await.unwrap();
         let file = self.create_file(&form).await.unwrap().pop().unwrap();
         let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
@@ -219,7 +221,7 @@ async fn a_rebuild_takes_the_model_that_made_the_vectors() {
 #[tokio::test]
 async fn an_upload_form_takes_bytes_once() {
     let world = World::new().await;
-    let form = world.form();
+    let form = world.form().await;
     world.post(&form, b"first").await.unwrap();
     let again = world.post(&form, b"later").await;
     assert!(matches!(again, Err(Error::Conflict(_))), "{again:?}");
@@ -229,7 +231,7 @@ async fn an_upload_form_takes_bytes_once() {
 #[tokio::test]
 async fn an_upload_that_was_swept_is_an_unknown_one() {
     let world = World::new().await;
-    let form = world.form();
+    let form = world.form().await;
     world.post(&form, b"first").await.unwrap();
     world.clock.advance(Duration::from_hours(25));
     assert_eq!(uploads::sweep(&world.app).await.unwrap(), 1);
@@ -250,7 +252,7 @@ async fn old_bytes_that_nothing_knows_are_removed() {
     set("old", 1_000);
     set("new", u64::try_from(world.app.now().millis()).unwrap() - 1_000);
     assert_eq!(uploads::sweep_unknown_bytes(&world.app).await.unwrap(), 0, "is it the right database?");
-    let form = world.form();
+    let form = world.form().await;
     world.post(&form, b"first").await.unwrap();
     world.create_file(&form).await.unwrap();
     world.clock.advance(Duration::from_hours(1));
@@ -296,7 +298,7 @@ async fn an_answer_that_a_crash_ended_leaves_a_record() {
 async fn a_worker_that_lost_its_job_does_not_touch_the_file() {
     let world = World::new().await;
     let (app, tenant) = (&world.app, world.tenant);
-    let form = world.form();
+    let form = world.form().await;
     world.post(&form, b"hello").await.unwrap();
     let file = world.create_file(&form).await.unwrap().pop().unwrap();
     let claim = async |now: Timestamp| {
@@ -322,7 +324,7 @@ async fn a_worker_that_lost_its_job_does_not_touch_the_file() {
 impl World {
     /// A published file with this many passages in as few bytes as can be.
     async fn published(&self, passages: i64) -> (File, Vec<PassageId>) {
-        let form = self.form();
+        let form = self.form().await;
         self.post(&form, b"hello").await.unwrap();
         let file = self.create_file(&form).await.unwrap().pop().unwrap();
         let rows: Vec<_> = (0..passages)
