@@ -31,16 +31,17 @@ fn checked_name(name: &str) -> Result<String> {
     }
 }
 
-/// The organisation's keys, newest first.
+/// The organisation's keys, newest first; those that were taken back say when.
 pub async fn list(app: &App, principal: &Principal) -> Result<Vec<ApiKey>> {
     let mut tx = app.db.read(principal.tenant).await?;
     api_keys::list(&mut tx, principal.tenant).await
 }
 
-/// One key.
+/// One key that was not taken back.
 pub async fn get(app: &App, principal: &Principal, id: ApiKeyId) -> Result<ApiKey> {
     let mut tx = app.db.read(principal.tenant).await?;
-    api_keys::get(&mut tx, principal.tenant, id).await?.ok_or(Error::NotFound("API key"))
+    let key = api_keys::get(&mut tx, principal.tenant, id).await?;
+    key.filter(|key| key.revoked_at.is_none()).ok_or(Error::NotFound("API key"))
 }
 
 /// Makes a key of the caller's own user. Gives it with its row; it is stored nowhere.
@@ -93,6 +94,7 @@ fn checked_scopes(principal: &Principal, names: &[String]) -> Result<Scopes> {
 /// Gives a key another name.
 pub async fn rename(app: &App, principal: &Principal, id: ApiKeyId, name: &str) -> Result<ApiKey> {
     let (tenant, new_name) = (principal.tenant, checked_name(name)?);
+    get(app, principal, id).await?;
     let known = app
         .db
         .write(tenant, move |tx| Box::pin(async move { api_keys::rename(tx, tenant, id, &new_name).await }))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use parlance_testkit::{Actor, Method, Script, ScriptedChat, Step, TestApp};
-use serde_json::json;
+use serde_json::{Value, json};
 
 async fn place(owner: &Actor) -> String {
     let list = owner.get("organizations/").await.body_of(200);
@@ -66,7 +66,11 @@ async fn keys_are_made_with_part_of_their_makers_scopes_and_shown_once() {
     assert_eq!(maker.patch(&path, &json!({"name": "Renamed"})).await.body_of(200)["name"], "Renamed");
     maker.delete(&path).await.expect(204);
     assert_eq!(child.get("chatbots/").await.status.as_u16(), 401);
-    assert!(maker.get(&path).await.body_of(200)["revokedAt"].is_string());
+    maker.get(&path).await.expect(404).json();
+    maker.patch(&path, &json!({"name": "x"})).await.expect(404).json();
+    let listed = maker.get("api-keys/").await.body_of(200);
+    let revoked = |key: &Value| path.contains(key["id"].as_str().unwrap()) && key["revokedAt"].is_string();
+    assert!(listed.as_array().unwrap().iter().any(revoked), "{listed}");
     // Only one carrier counts.
     let owner_key = app.owner().authorization().unwrap().strip_prefix("Api-Key ").unwrap().to_owned();
     let nobody = app.nobody();
