@@ -29,7 +29,8 @@ pub struct Reply {
 pub async fn lock(tx: &mut Tx, tenant: Tenant, conversation: ConversationId) -> Result<bool> {
     execute!(
         tx,
-        sqlx::query("UPDATE conversations SET id = id WHERE org_id = $1 AND id = $2")
+        // Not the id: SQLite would look through the tables that refer to it.
+        sqlx::query("UPDATE conversations SET unread_count = unread_count WHERE org_id = $1 AND id = $2")
             .bind(tenant.organisation())
             .bind(conversation)
     )
