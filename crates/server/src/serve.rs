@@ -100,7 +100,6 @@ async fn stop_on_signal(app: App) {
 /// questions are turned away, which a closed port could not.
 async fn serve_until_stopped(listener: TcpListener, app: &App, max_connections: usize) -> Result<()> {
     let service = parlance_http::serve_both_forms(parlance_http::router(app.clone()));
-    give_memory_back();
     let ended = async {
         app.stopping.cancelled().await;
         app.tasks.close();
@@ -113,19 +112,6 @@ async fn serve_until_stopped(listener: TcpListener, app: &App, max_connections: 
     tracing::info!("stopped");
     Ok(())
 }
-
-/// The start builds and drops the description of the whole API; without this the C library would keep
-/// that memory (malloc_trim(3)).
-#[cfg(target_env = "gnu")]
-fn give_memory_back() {
-    #[expect(unsafe_code, reason = "the call takes a number and touches free memory only")]
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
-#[cfg(not(target_env = "gnu"))]
-fn give_memory_back() {}
 
 /// Each stream is a file; the default soft limit of 1024 is for programs that use `select`.
 fn raise_file_limit() {
