@@ -277,7 +277,9 @@ pub(crate) fn checked_metadata(metadata: Option<&Value>, errors: &mut FieldError
         errors.add("queryMetadata", format!("At most {MAX_METADATA} bytes."));
     } else if let Err(Error::Invalid(wrong)) = Layer::parse(Some(&text), "queryMetadata") {
         for (path, messages) in wrong.iter() {
-            messages.iter().for_each(|message| errors.add(path, message));
+            for message in messages {
+                errors.add(path, message);
+            }
         }
     }
     Some(text)
