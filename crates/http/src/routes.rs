@@ -10,7 +10,7 @@ use parlance_service::App;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::OpenApi;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use crate::error::{ApiError, ErrorBody};
@@ -23,7 +23,7 @@ use crate::v1::{
     messages, models, organizations, parsers, providers, sent_messages, text_nodes, tools, uploads, visitor_sessions,
     voice, web_chats, webhooks,
 };
-use crate::writes::Writes;
+use crate::writes::{Successes, Writes};
 use crate::{cors, health, reference, writes};
 
 /// Bytes of a JSON body.
@@ -45,9 +45,42 @@ pub(crate) const MAX_JSON_BYTES: usize = 2 << 20;
 )]
 struct Document;
 
-/// The operations of the API with their description.
-pub(crate) fn api() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Document::openapi())
+/// A table of operations, as it is read line by line.
+///
+/// The description of all operations takes tens of megabytes while it is made. A server that runs
+/// does not need it: it answers the committed document. So the description of each line is dropped
+/// again unless it is asked for.
+struct Table {
+    router: Router<App>,
+    successes: Successes,
+    description: Option<OpenApiRouter<App>>,
+}
+
+impl Table {
+    /// To be served.
+    fn served() -> Self {
+        Self { router: Router::new(), successes: Successes::default(), description: None }
+    }
+
+    /// To be described.
+    fn described() -> Self {
+        let description = OpenApiRouter::with_openapi(Document::openapi());
+        Self { description: Some(description), ..Self::served() }
+    }
+
+    fn routes(mut self, (schemas, paths, handlers): UtoipaMethodRouter<App>) -> Self {
+        for (path, item) in &paths.paths {
+            self.router = self.router.route(path, handlers.clone());
+            self.successes.note(path, item);
+        }
+        self.description = self.description.map(|described| described.routes((schemas, paths, handlers)));
+        self
+    }
+}
+
+/// The operations of the API that take JSON.
+fn operations(table: Table) -> Table {
+    let table = table
         .routes(routes!(chatbots::list, chatbots::create))
         .routes(routes!(chatbots::get, chatbots::replace, chatbots::update, chatbots::delete))
         .routes(routes!(chatbots::duplicate))
@@ -91,14 +124,13 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .routes(routes!(visitor_sessions::rotate_identity_secret))
         .routes(routes!(completions::create_in_web_chat))
         .routes(routes!(web_chats::get, web_chats::replace, web_chats::update, web_chats::delete))
-        .routes(routes!(voice::token))
-        .merge(knowledge_routes())
-        .merge(organization_routes())
+        .routes(routes!(voice::token));
+    organization_operations(knowledge_operations(table))
 }
 
 /// The operations on knowledge: bases, files, FAQs, labels, and those of an assistant.
-fn knowledge_routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+fn knowledge_operations(table: Table) -> Table {
+    table
         .routes(routes!(knowledge_bases::list, knowledge_bases::create))
         .routes(routes!(
             knowledge_bases::get,
@@ -146,8 +178,8 @@ fn knowledge_routes() -> OpenApiRouter<App> {
 }
 
 /// The operations on the organisation, its people, groups and keys.
-fn organization_routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+fn organization_operations(table: Table) -> Table {
+    table
         .routes(routes!(organizations::list))
         .routes(routes!(organizations::get, organizations::replace, organizations::update))
         .routes(routes!(organizations::members, organizations::add_member))
@@ -174,8 +206,8 @@ fn organization_routes() -> OpenApiRouter<App> {
 }
 
 /// The operations that take a file in a form as well as JSON.
-fn attachment_routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+fn attachment_operations(table: Table) -> Table {
+    table
         .routes(routes!(attachments::list, attachments::create))
         .routes(routes!(attachments::get, attachments::delete))
         .routes(routes!(attachments::upload))
@@ -184,17 +216,17 @@ fn attachment_routes() -> OpenApiRouter<App> {
 
 /// The description of all operations.
 pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
-    api().merge(attachment_routes()).into_openapi()
+    let table = attachment_operations(operations(Table::described()));
+    table.description.unwrap_or_default().into_openapi()
 }
 
 /// Everything that is served.
 pub fn router(app: App) -> Router {
-    let (operations, _) = api().split_for_parts();
-    let json = operations.layer(DefaultBodyLimit::max(MAX_JSON_BYTES));
+    let json = operations(Table::served());
     // Forms have a limit of their own, by the largest upload.
-    let (attachments, _) = attachment_routes().split_for_parts();
-    let operations = json.merge(attachments);
-    let writes = Writes::new(app.clone(), operations.clone().with_state(app.clone()), &openapi());
+    let forms = attachment_operations(Table { router: Router::new(), ..json });
+    let operations = json.router.layer(DefaultBodyLimit::max(MAX_JSON_BYTES)).merge(forms.router);
+    let writes = Writes::new(app.clone(), operations.clone().with_state(app.clone()), forms.successes);
     let readiness = Readiness::default();
     let served = operations
         .layer(middleware::from_fn_with_state(writes, writes::around))

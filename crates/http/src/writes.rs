@@ -16,6 +16,7 @@ use http::{HeaderValue, Method, StatusCode};
 use parlance_domain::{Error, Principal, PrincipalKind};
 use parlance_service::App;
 use parlance_storage::request_scope::{AuditLine, RequestScope, Writer};
+use utoipa::openapi::{PathItem, RefOr, Response as ApiResponse, Schema};
 use uuid::Uuid;
 
 use crate::error::ApiError;
@@ -30,7 +31,7 @@ pub(crate) struct Writes {
     /// The operations without this layer, to look up what a request made.
     pub(crate) operations: Router,
     pub(crate) in_progress: InProgress,
-    successes: Arc<HashMap<(Method, String), Success>>,
+    successes: Arc<Successes>,
 }
 
 /// How an operation answers when all went well.
@@ -48,29 +49,50 @@ pub(crate) struct Write {
     pub(crate) attempt: Option<Arc<Attempt>>,
 }
 
-impl Writes {
-    /// For operations that are described like this.
-    pub(crate) fn new(app: App, operations: Router, document: &utoipa::openapi::OpenApi) -> Self {
-        let document = serde_json::to_value(document).unwrap_or_default();
-        let mut successes = HashMap::new();
-        for (path, item) in document["paths"].as_object().into_iter().flatten() {
-            for (method, operation) in item.as_object().into_iter().flatten() {
-                let Ok(method) = Method::from_bytes(method.to_ascii_uppercase().as_bytes()) else { continue };
-                let mut answers = operation["responses"].as_object().into_iter().flatten();
-                let good = answers.find_map(|(status, answer)| {
-                    let status = status.parse().ok().filter(|status| (200..300).contains(status))?;
-                    let is_list = answer["content"]["application/json"]["schema"]["type"] == "array";
-                    Some(Success { status, is_list })
-                });
-                successes.extend(good.map(|good| ((method, path.clone()), good)));
+/// How the operations answer when all went well, by method and path.
+#[derive(Default)]
+pub(crate) struct Successes {
+    known: HashMap<(Method, String), Success>,
+}
+
+impl Successes {
+    /// Notes what the description of a path says of its operations.
+    pub(crate) fn note(&mut self, path: &str, item: &PathItem) {
+        let described = [
+            (Method::GET, &item.get),
+            (Method::POST, &item.post),
+            (Method::PUT, &item.put),
+            (Method::PATCH, &item.patch),
+            (Method::DELETE, &item.delete),
+        ];
+        for (method, operation) in described {
+            let answers = operation.iter().flat_map(|operation| &operation.responses.responses);
+            let good = answers.into_iter().find_map(|(status, answer)| {
+                let status = status.parse().ok().filter(|status| (200..300).contains(status))?;
+                Some(Success { status, is_list: is_list(answer) })
+            });
+            if let Some(good) = good {
+                self.known.insert((method, path.to_owned()), good);
             }
         }
+    }
+}
+
+fn is_list(answer: &RefOr<ApiResponse>) -> bool {
+    let RefOr::T(answer) = answer else { return false };
+    let Some(RefOr::T(json)) = answer.content.get("application/json") else { return false };
+    matches!(json.schema, Some(RefOr::T(Schema::Array(_))))
+}
+
+impl Writes {
+    /// For operations that answer like this when all went well.
+    pub(crate) fn new(app: App, operations: Router, successes: Successes) -> Self {
         Self { app, operations, in_progress: InProgress::default(), successes: Arc::new(successes) }
     }
 
     /// How the operation answers when all went well.
     pub(crate) fn success(&self, method: &Method, operation: &str) -> Success {
-        let known = self.successes.get(&(method.clone(), operation.to_owned())).copied();
+        let known = self.successes.known.get(&(method.clone(), operation.to_owned())).copied();
         known.unwrap_or(Success { status: 200, is_list: false })
     }
 }

@@ -10,11 +10,12 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use parlance_domain::kind::{self, ConversationId, MessageId};
-use parlance_domain::{Error, Result, Tenant, Timestamp};
+use parlance_domain::{Principal, Result, Tenant, Timestamp};
 use parlance_service::events::{self, Event, Listener, Topic, What};
-use parlance_service::{App, authenticate, conversations};
+use parlance_service::open_streams::{Watched, watch};
+use parlance_service::{App, conversations};
 use parlance_storage::message_lists::{self, Sent};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -26,9 +27,6 @@ use crate::extract::{Authorized, Body as JsonBody, Caller, PathId, grants};
 use crate::sse;
 use crate::v1::message_view::view;
 
-/// Between two looks at whether the credential is still good. With what the authenticator remembers
-/// that makes less than five seconds.
-const LOOK_AGAIN: Duration = Duration::from_millis(1900);
 /// Of silence.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Missed messages that are read together.
@@ -51,28 +49,29 @@ impl Told {
     }
 }
 
-/// An open page.
+/// An open page. There may be very many of them, so it holds little, nothing of the request among it,
+/// and what it needs for a moment only is allocated then.
 struct Page {
     app: App,
     tenant: Tenant,
     topic: Topic,
     listener: Listener,
-    /// The `Authorization` header it came with.
-    credential: HeaderValue,
+    /// The credential it came with.
+    credential: Watched,
     told: Told,
     /// Whether messages that it missed are still to be read.
     is_behind: bool,
     /// Those that were read, because what came meanwhile was also told to the listener.
     replayed: HashSet<MessageId>,
-    silent_since: Instant,
-    /// When the credential is looked at again.
-    look_at: Instant,
+    /// When a comment shows that the connection is still there.
+    comment_at: Instant,
 }
 
 enum Next {
     Event(Event),
     Lost,
-    Look,
+    Silence,
+    Gone,
     Stop,
 }
 
@@ -81,16 +80,16 @@ impl Page {
     async fn next(mut self) -> Option<(String, Option<Self>)> {
         loop {
             if self.is_behind {
-                let Ok(text) = self.read_missed().await else { return None };
+                let Ok(text) = Box::pin(self.read_missed()).await else { return None };
                 if !text.is_empty() {
-                    self.silent_since = Instant::now();
-                    return Some((text, Some(self)));
+                    return Some((text, Some(self.with_silence())));
                 }
             }
             let next = tokio::select! {
                 biased;
                 () = self.app.stopping.cancelled() => Next::Stop,
-                () = tokio::time::sleep_until(self.look_at) => Next::Look,
+                () = self.credential.gone().cancelled() => Next::Gone,
+                () = tokio::time::sleep_until(self.comment_at) => Next::Silence,
                 event = self.listener.next() => event.map_or(Next::Lost, Next::Event),
             };
             match next {
@@ -100,30 +99,22 @@ impl Page {
                     {
                         continue;
                     }
-                    self.silent_since = Instant::now();
-                    return Some((self.frame(&event), Some(self)));
+                    let text = self.frame(&event);
+                    return Some((text, Some(self.with_silence())));
                 }
                 // The page comes back and is told what it missed.
                 Next::Lost => return None,
                 Next::Stop => return Some((self.terminal("shutting_down"), None)),
-                Next::Look => {
-                    if !self.is_allowed().await {
-                        return Some((self.terminal("closed"), None));
-                    }
-                    self.look_at = Instant::now() + LOOK_AGAIN;
-                    if self.silent_since.elapsed() >= KEEP_ALIVE {
-                        self.silent_since = Instant::now();
-                        return Some((": keep-alive\n\n".to_owned(), Some(self)));
-                    }
-                }
+                Next::Gone => return Some((self.terminal("closed"), None)),
+                Next::Silence => return Some((": keep-alive\n\n".to_owned(), Some(self.with_silence()))),
             }
         }
     }
 
-    /// Whether the credential is still good. A fault of the database is no reason to send a page away.
-    async fn is_allowed(&self) -> bool {
-        let principal = authenticate::authenticate(&self.app, Some(self.credential.as_bytes())).await;
-        !matches!(principal, Err(Error::Unauthenticated(_) | Error::Forbidden(_)))
+    /// From now on it has been silent.
+    fn with_silence(mut self) -> Self {
+        self.comment_at = Instant::now() + KEEP_ALIVE;
+        self
     }
 
     /// The next messages that were missed; nothing when there are no more.
@@ -220,22 +211,20 @@ impl Page {
 
 /// The response that tells what happens from now on, and before that what was missed since the
 /// event `Last-Event-ID`.
-fn open(app: App, tenant: Tenant, topic: Topic, headers: &HeaderMap) -> Response {
+fn open(app: App, principal: &Principal, topic: Topic, headers: &HeaderMap) -> Response {
     // Listening begins first, so that nothing falls between it and what is read.
     let listener = events::listen(&app, topic);
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(Told::parse);
     let now = Told { at: app.now(), message: app.new_id() };
-    let credential = headers.get(header::AUTHORIZATION).cloned().unwrap_or(HeaderValue::from_static(""));
     let page = Page {
         is_behind: last.is_some(),
         told: last.unwrap_or(now),
-        tenant,
+        tenant: principal.tenant,
         topic,
         listener,
-        credential,
+        credential: watch(&app, principal),
         replayed: HashSet::new(),
-        silent_since: Instant::now(),
-        look_at: Instant::now() + LOOK_AGAIN,
+        comment_at: Instant::now() + KEEP_ALIVE,
         app,
     };
     // Sent at once, so that a page knows that it is listening.
@@ -268,7 +257,7 @@ pub(crate) async fn of_conversation(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     conversations::find(&app, &caller.principal, id).await?;
-    Ok(open(app, caller.tenant(), Topic::Conversation(id), &headers))
+    Ok(open(app, &caller.principal, Topic::Conversation(id), &headers))
 }
 
 /// Follow what happens in all conversations of an inbox.
@@ -282,7 +271,7 @@ pub(crate) async fn of_inbox(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     conversations::find_inbox(&app, &auth.principal, id).await?;
-    Ok(open(app, auth.tenant(), Topic::Inbox(id), &headers))
+    Ok(open(app, &auth.principal, Topic::Inbox(id), &headers))
 }
 
 /// Whether somebody types.
