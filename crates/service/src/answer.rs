@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::{FutureExt, StreamExt};
 use parlance_domain::kind::{ChatbotId, FileId, KnowledgeBaseId, MessageId, WebChatId};
 use parlance_domain::{Error, Principal, Result, Tenant};
-use parlance_llm::{ChatEvent, Image, Usage};
+use parlance_llm::{ChatEvent, ChatRequest, Image, Usage};
 use parlance_retrieval::BaseScope;
 use parlance_storage::chatbots::Chatbot;
 use parlance_storage::request_scope::carried;
@@ -196,7 +196,7 @@ pub(crate) async fn run(app: &App, turn: Turn, answer: &Arc<LiveAnswer>) {
     let _ending = EndGuard { app, answer };
     let mut draft = Draft::default();
     let (tenant, place) = (turn.tenant, (turn.open.conversation, turn.open.answer));
-    events::assistant(app, tenant, place, true).await;
+    Box::pin(events::assistant(app, tenant, place, true)).await;
     let making = AssertUnwindSafe(make(app, &turn, answer, &mut draft)).catch_unwind();
     let outcome = tokio::select! {
         biased;
@@ -207,9 +207,9 @@ pub(crate) async fn run(app: &App, turn: Turn, answer: &Arc<LiveAnswer>) {
             Outcome::Failed(answer_faults::INTERNAL)
         }),
     };
-    let end = store(app, &turn, answer, draft, outcome).await;
+    let end = Box::pin(store(app, &turn, answer, draft, outcome)).await;
     answer.end(end);
-    events::assistant(app, tenant, place, false).await;
+    Box::pin(events::assistant(app, tenant, place, false)).await;
 }
 
 /// Ends an answer that its task left without an end, because it panicked or was dropped.
@@ -267,7 +267,9 @@ impl From<Error> for Failure {
     }
 }
 
-async fn try_make(app: &App, turn: &Turn, answer: &LiveAnswer, draft: &mut Draft) -> Result<(), Failure> {
+/// Everything before the model's first token: finds the passages, tells readers of them, and writes the
+/// prompt.
+async fn prepare(app: &App, turn: &Turn, answer: &LiveAnswer, draft: &mut Draft) -> Result<ChatRequest, Failure> {
     draft.condensed = condense(turn, draft).await;
     let permitted = permitted(app, turn).await?;
     let limit = turn.plan.chatbot.retrieved_chunks.and_then(|chunks| usize::try_from(chunks).ok());
@@ -296,6 +298,12 @@ async fn try_make(app: &App, turn: &Turn, answer: &LiveAnswer, draft: &mut Draft
     });
     drop(found);
     draft.prompt_characters = chat_request.messages.iter().map(|message| message.text.chars().count()).sum();
+    Ok(chat_request)
+}
+
+async fn try_make(app: &App, turn: &Turn, answer: &LiveAnswer, draft: &mut Draft) -> Result<(), Failure> {
+    // On the heap, as everything that ends before a long answer is read: thousands are read at once.
+    let chat_request = Box::pin(prepare(app, turn, answer, draft)).await?;
     let asked = Instant::now();
     let mut stream = turn.chat.model.chat(chat_request).await?;
     while let Some(event) = stream.next().await {
@@ -349,7 +357,7 @@ async fn condense(turn: &Turn, draft: &mut Draft) -> String {
 /// The text of a short answer; what is longer than a few kilobytes is left out.
 pub(crate) async fn collect(
     model: &dyn parlance_llm::ChatModel,
-    chat_request: parlance_llm::ChatRequest,
+    chat_request: ChatRequest,
 ) -> Result<String, parlance_llm::Error> {
     let mut stream = model.chat(chat_request).await?;
     let mut text = String::new();

@@ -20,7 +20,7 @@ use crate::keyword::{Keyword, Seen};
 
 /// Conversations whose texts are read together.
 const AT_ONCE: usize = 50;
-/// Newest conversations that are read before the index is asked.
+/// Newest conversations that are read at most before the index is asked.
 const READ_FIRST: usize = 300;
 /// Bytes of text that are read before the index is asked.
 const BYTES_FIRST: usize = 2 << 20;
@@ -123,11 +123,11 @@ impl Search<'_> {
         self.found.len() >= self.limit
     }
 
-    /// Reads the newest conversations. False when they are not enough and the index has to be asked
-    /// about the others.
+    /// Reads the newest conversations, as long as they have the keyword often enough to fill the page.
+    /// False when they do not and the index has to be asked about the others.
     async fn read_newest(&mut self, tx: &mut Tx) -> Result<bool> {
         let mut bytes = BYTES_FIRST;
-        for _ in 0..READ_FIRST / AT_ONCE {
+        for read in (AT_ONCE..=READ_FIRST).step_by(AT_ONCE) {
             let limit = i64::try_from(AT_ONCE).unwrap_or_default();
             let next = conversation_lists::walk(tx, self.tenant, self.place, self.from, limit).await?;
             let is_last = next.len() < AT_ONCE;
@@ -135,6 +135,9 @@ impl Search<'_> {
             self.take(&next, &matching);
             if self.is_full() || is_last {
                 return Ok(true);
+            }
+            if self.found.len() * READ_FIRST < self.limit * read {
+                return Ok(false);
             }
         }
         Ok(false)

@@ -125,25 +125,32 @@ pub struct Listed {
     pub last_created_at: Option<Timestamp>,
 }
 
-/// What is shown of the conversations `c`. The last message is looked up for each by an index.
+/// What is shown of the conversations that `$chosen`, a condition with its order and limit, selects.
+///
+/// They are chosen with the ids of their last messages first, and only then looked up: under row-level
+/// security PostgreSQL does not use an index for a comparison with a subquery, which it has to take for
+/// a way to see rows that the policy hides, and would read all messages for each conversation.
 macro_rules! listed {
-    ($from:expr) => {
+    ($chosen:expr) => {
         format!(
-            "SELECT c.id, c.inbox_id, c.contact_id, c.title, c.title_folded, c.auto_reply_enabled, c.is_group_chat, \
+            "WITH chosen AS MATERIALIZED (SELECT c.*, (SELECT l.id FROM messages AS l WHERE \
+             l.conversation_id = c.id AND l.state <> 'generating' ORDER BY l.created_at DESC, l.id DESC \
+             LIMIT 1) AS last_id FROM conversations AS c WHERE {}) \
+             SELECT c.id, c.inbox_id, c.contact_id, c.title, c.title_folded, c.auto_reply_enabled, c.is_group_chat, \
              c.enable_group_mention, c.unread_count, c.last_read_at, c.created_at, c.last_message_at, \
              c.last_activity_at, k.name AS contact_name, k.avatar AS contact_avatar, \
              k.created_at AS contact_created_at, i.name AS inbox_name, i.channel_type, i.chatbot_id, \
              i.sign_auth, i.auto_reply_schedules, \
-             (SELECT o.time_zone FROM organisations AS o WHERE o.org_id = $1) AS time_zone, m.id AS last_id, m.type AS last_type, m.content AS last_content, \
+             (SELECT o.time_zone FROM organisations AS o WHERE o.org_id = $1) AS time_zone, m.id AS last_id, \
+             m.type AS last_type, m.content AS last_content, \
              m.content_payload AS last_content_payload, m.query_metadata AS last_query_metadata, \
              m.feedback_id AS last_feedback_id, m.feedback_type AS last_feedback_type, \
              m.feedback_suggestion AS last_feedback_suggestion, m.feedback_at AS last_feedback_at, \
              m.created_at AS last_created_at \
-             FROM {} JOIN contacts AS k ON k.id = c.contact_id JOIN inboxes AS i ON i.id = c.inbox_id \
-             LEFT JOIN messages AS m ON m.id = (SELECT l.id FROM messages AS l WHERE l.conversation_id = c.id \
-             AND l.state <> 'generating' ORDER BY l.created_at DESC, l.id DESC LIMIT 1) \
+             FROM chosen AS c JOIN contacts AS k ON k.id = c.contact_id JOIN inboxes AS i ON i.id = c.inbox_id \
+             LEFT JOIN messages AS m ON m.id = c.last_id AND m.org_id = $1 \
              WHERE k.org_id = $1 AND i.org_id = $1",
-            $from
+            $chosen
         )
     };
 }
@@ -158,8 +165,7 @@ pub async fn page(
 ) -> Result<Vec<Listed>> {
     let direction = direction(from);
     let order = format!("ORDER BY c.last_activity_at {direction}, c.id {direction}");
-    // Chosen first, so that only what is shown is looked up.
-    let chosen = format!("(SELECT * FROM conversations AS c WHERE {} {order} LIMIT $6) AS c", place.condition(from));
+    let chosen = format!("{} {order} LIMIT $6", place.condition(from));
     let sql = format!("{} {order}", listed!(chosen));
     let (at, id) = Position::or_beyond(from);
     on_tx!(tx, db => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(tenant.organisation()).bind(place.inbox)
@@ -194,7 +200,7 @@ pub async fn some(tx: &mut Tx, tenant: Tenant, ids: &[ConversationId]) -> Result
         return Ok(Vec::new());
     }
     let places: Vec<String> = (0..ids.len()).map(|place| format!("${}", place + 2)).collect();
-    let sql = format!("{} AND c.org_id = $1 AND c.id IN ({})", listed!("conversations AS c"), places.join(", "));
+    let sql = listed!(format!("c.org_id = $1 AND c.id IN ({})", places.join(", ")));
     on_tx!(tx, db => {
         let mut query = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(tenant.organisation());
         for id in ids {
