@@ -42,7 +42,7 @@ struct Arguments {
     /// The server's binary, built for release
     #[arg(long)]
     server: PathBuf,
-    /// Where the report goes; build times are read from `build-times.txt` beside it
+    /// Where the report goes; what was measured by hand is read from `measured-by-hand.txt` beside it
     #[arg(long)]
     out: PathBuf,
     /// Only these scenarios
@@ -100,9 +100,9 @@ async fn run(arguments: Arguments) -> Result<bool> {
         });
         sections.push(Section { scenario: scenario.name(), rows });
     }
-    let builds = fs::read_to_string(arguments.out.with_file_name("build-times.txt")).ok();
+    let by_hand = fs::read_to_string(arguments.out.with_file_name("measured-by-hand.txt")).ok();
     let floor = bench.floor.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let text = report::markdown(&bench.machine, &sections, &floor, builds.as_deref(), arguments.quick);
+    let text = report::markdown(&bench.machine, &sections, &floor, by_hand.as_deref(), arguments.quick);
     fs::write(&arguments.out, text).with_context(|| format!("writing {}", arguments.out.display()))?;
     eprintln!("{:>4} s  wrote {}", start.elapsed().as_secs(), arguments.out.display());
     Ok(sections.iter().all(|section| section.rows.is_ok()))

@@ -99,7 +99,7 @@ pub(crate) fn markdown(
     machine: &Machine,
     sections: &[Section],
     floor: &[String],
-    builds: Option<&str>,
+    by_hand: Option<&str>,
     quick: bool,
 ) -> String {
     let mut text = "# What the server needs under load\n\n".to_owned();
@@ -133,9 +133,8 @@ pub(crate) fn markdown(
             let _infallible = writeln!(text, "- {line}");
         }
     }
-    if let Some(builds) = builds {
-        let _infallible =
-            write!(text, "\nBuild times, measured by hand (`bench/build-times.txt`):\n\n{}\n", builds.trim_end());
+    if let Some(by_hand) = by_hand {
+        let _infallible = write!(text, "\nMeasured by hand (`bench/measured-by-hand.txt`):\n\n{}\n", by_hand.trim_end());
     }
     text.push_str(NOTES);
     text
@@ -154,7 +153,7 @@ Notes
 - Memory: sum over the server's processes of VmRSS (idle) and of VmHWM (peak).
 - Ingestion: from the first request that names the uploaded files to the poll that sees all of them done (every 100 ms),
   while 4 clients chat with the assistant of the 3,300 passages; for that the model takes 10 ms a token.
-- Retrieval quality is measured by the tests of `crates/retrieval`.
+- Retrieval quality is also measured by the tests of `crates/retrieval`, on samples of the project's own.
 ";
 
 #[cfg(test)]
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_and_builds_are_shown() {
+    fn failures_and_what_was_measured_by_hand_are_shown() {
         let sections = [
             Section { scenario: "search", rows: Err("no | server\nhere".to_owned()) },
             Section { scenario: "start", rows: Ok(vec![Row::new("start", Wanted::lower(1.0, 0.2, " s", 2), 0.1, "")]) },
