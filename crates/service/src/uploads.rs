@@ -1,9 +1,9 @@
 //! Presigned form upload: the client asks for a form, posts the bytes to it without credentials,
 //! and names the form's key where it wants to use them.
 //!
-//! The form carries its own permission: a policy (organisation, key, largest size, end of its time)
-//! and an HMAC over it. The field names are those of an S3 form, six of them, because clients send
-//! back exactly these.
+//! The form carries its own permission: a policy (organisation, key, end of its time, and as with S3
+//! a `content-length-range` up to the size that was announced) and an HMAC over it. The field names
+//! are those of an S3 form, six of them, because clients send back exactly these.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -41,7 +41,8 @@ pub struct UploadRequest {
     pub filename: String,
     /// What it is for: `attachment`, `chatbot-file`, `batch-qa`, ...
     pub model_name: String,
-    /// Bytes.
+    /// Bytes of the file: the form takes no more. 0 is for a client that does not know them; then the
+    /// form takes what the server takes at most.
     pub file_size: u64,
 }
 
@@ -71,8 +72,31 @@ struct Policy {
     organisation: OrganisationId,
     key: String,
     filename: String,
-    max_bytes: u64,
     expires: i64,
+    conditions: (LengthRange,),
+}
+
+/// The condition of S3's policies on how large the file may be: its name, the least, the most bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct LengthRange(RangeName, u64, u64);
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum RangeName {
+    #[serde(rename = "content-length-range")]
+    ContentLengthRange,
+}
+
+impl LengthRange {
+    const fn up_to(bytes: u64) -> Self {
+        Self(RangeName::ContentLengthRange, 0, bytes)
+    }
+}
+
+impl Policy {
+    /// Bytes of the file at most.
+    const fn max_bytes(&self) -> u64 {
+        self.conditions.0.2
+    }
 }
 
 /// An upload that is allowed and is being received.
@@ -118,13 +142,14 @@ pub async fn presign(app: &App, principal: &Principal, request: &UploadRequest) 
     if request.file_size > app.settings.max_upload_bytes {
         return Err(Error::TooLarge { limit: app.settings.max_upload_bytes });
     }
+    let max_bytes = if request.file_size == 0 { app.settings.max_upload_bytes } else { request.file_size };
     let key = new_key(app, principal.visitor(), &request.model_name, &filename);
     let policy = Policy {
         organisation: principal.tenant.organisation(),
         key: key.clone(),
         filename,
-        max_bytes: app.settings.max_upload_bytes,
         expires: now.plus(app.settings.upload_valid_for).millis(),
+        conditions: (LengthRange::up_to(max_bytes),),
     };
     let policy = serde_json::to_vec(&policy).map_err(|error| Error::internal("making an upload form", error))?;
     let policy = STANDARD.encode(policy);
@@ -168,8 +193,8 @@ pub async fn receive_directly(app: &App, principal: &Principal, model_name: &str
         organisation: principal.tenant.organisation(),
         key: new_key(app, principal.visitor(), model_name, &filename),
         filename,
-        max_bytes: app.settings.max_upload_bytes,
         expires: i64::MAX,
+        conditions: (LengthRange::up_to(app.settings.max_upload_bytes),),
     };
     let incoming = app.blobs.incoming(&app.new_id::<UploadKind>().to_string()).await?;
     Ok(Receiving { policy, incoming })
@@ -178,8 +203,9 @@ pub async fn receive_directly(app: &App, principal: &Principal, model_name: &str
 impl Receiving {
     /// Adds bytes; more than allowed is an error, after which the upload is to be discarded.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.incoming.written() + bytes.len() as u64 > self.policy.max_bytes {
-            return Err(Error::TooLarge { limit: self.policy.max_bytes });
+        let limit = self.policy.max_bytes();
+        if self.incoming.written() + bytes.len() as u64 > limit {
+            return Err(Error::TooLarge { limit });
         }
         self.incoming.write(bytes).await
     }
