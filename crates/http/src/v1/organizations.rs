@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use parlance_domain::{Error, Permission, Principal, kind};
-use parlance_service::App;
 use parlance_service::members::{self, Change};
+use parlance_service::{App, storage_quota};
 use parlance_storage::members::Member;
 use parlance_storage::organisations::Organisation;
 use serde::{Deserialize, Serialize};
@@ -23,18 +23,23 @@ pub(crate) struct OrganizationView {
     name: String,
     /// IANA name. Statistics and hours of automatic replies go by it.
     time_zone: String,
+    /// Bytes of files that are stored: knowledge, attachments, pictures, uploads that nothing uses yet.
+    stored_bytes: u64,
+    /// Bytes that may be stored; null for any number.
+    stored_bytes_limit: Option<u64>,
     created_at: String,
 }
 
-impl From<Organisation> for OrganizationView {
-    fn from(organisation: Organisation) -> Self {
-        Self {
-            id: organisation.id.to_string(),
-            name: organisation.name,
-            time_zone: organisation.time_zone,
-            created_at: organisation.created_at.to_string(),
-        }
-    }
+async fn view(app: &App, principal: &Principal, organisation: Organisation) -> ApiResult<OrganizationView> {
+    let usage = storage_quota::usage(app, principal.tenant).await?;
+    Ok(OrganizationView {
+        id: organisation.id.to_string(),
+        name: organisation.name,
+        time_zone: organisation.time_zone,
+        stored_bytes: usage.stored,
+        stored_bytes_limit: usage.quota,
+        created_at: organisation.created_at.to_string(),
+    })
 }
 
 /// What may be changed of an organisation.
@@ -63,8 +68,9 @@ pub(crate) async fn list(
     paging: Paging,
 ) -> ApiResult<Json<PageBody<OrganizationView>>> {
     let own = members::organisation(&app, &auth.principal).await?;
+    let own = view(&app, &auth.principal, own).await?;
     let rows = if paging.page().offset == 0 { vec![own] } else { Vec::new() };
-    Ok(Json(paging.answer(parlance_storage::Listing { rows, total: 1 }, OrganizationView::from)?))
+    Ok(Json(paging.answer(parlance_storage::Listing { rows, total: 1 }, std::convert::identity)?))
 }
 
 /// The organisation.
@@ -76,7 +82,8 @@ pub(crate) async fn get(
     PathId(id): PathId<kind::Organisation>,
 ) -> ApiResult<Json<OrganizationView>> {
     check_own(&auth.principal, id)?;
-    Ok(Json(members::organisation(&app, &auth.principal).await?.into()))
+    let own = members::organisation(&app, &auth.principal).await?;
+    Ok(Json(view(&app, &auth.principal, own).await?))
 }
 
 async fn change(
@@ -86,7 +93,8 @@ async fn change(
     body: OrganizationBody,
 ) -> ApiResult<Json<OrganizationView>> {
     check_own(&auth.principal, id)?;
-    Ok(Json(members::update_organisation(app, &auth.principal, body.name, body.time_zone).await?.into()))
+    let changed = members::update_organisation(app, &auth.principal, body.name, body.time_zone).await?;
+    Ok(Json(view(app, &auth.principal, changed).await?))
 }
 
 /// Change name or time zone. As with PATCH, absent fields stay.

@@ -38,6 +38,7 @@ mod retrieval;
 mod stored;
 mod tenants;
 mod tools;
+mod upload_quota;
 mod uploads;
 mod visitor_uploads;
 mod visitors;
