@@ -103,5 +103,6 @@ pub(crate) async fn store(
             return Err(error);
         }
     }
+    field.end_file();
     Ok(receiving.finish(app).await?)
 }
