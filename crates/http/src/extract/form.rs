@@ -172,7 +172,6 @@ impl FormField<'_> {
         }
     }
 
-
     /// All of it as text, if it is short.
     pub(crate) async fn small_text(mut self) -> Result<String, ApiError> {
         let mut bytes = Vec::new();

@@ -212,9 +212,10 @@ async fn a_form_with_a_file_takes_a_key_too() {
     let large: Vec<u8> = (0..3_000_000_u32).map(|number| number.to_le_bytes()[0]).collect();
     let mut changed = large.clone();
     changed[2_999_999] ^= 1;
+    let longer = [large.as_slice(), b"x"].concat();
     for (key, bytes, same_length, longer) in [
         ("small", b"some bytes".as_slice(), b"same bytes".as_slice(), b"some more bytes".as_slice()),
-        ("large", &large, &changed, &[large.as_slice(), b"x"].concat()),
+        ("large", large.as_slice(), changed.as_slice(), longer.as_slice()),
     ] {
         let first = send_form(key, form(bytes)).await.expect(201);
         let again = send_form(key, form(bytes)).await.expect(201);

@@ -32,6 +32,7 @@ mod paging;
 mod providers;
 mod query_metadata;
 mod rate_limits;
+mod reach;
 mod references;
 mod resuming;
 mod retrieval;

@@ -110,8 +110,7 @@ async fn uploads_at_the_same_time_are_together_within_the_quota() {
     }
     let forms = forms.iter().map(|form| async { owner.post_form(form, "a.txt", &[b'x'; 150]).await.status.as_u16() });
     let direct = (0..12).map(|_| async { attach(&owner, "attachments/", 150).await.status.as_u16() });
-    let (forms, direct) =
-        futures_util::join!(futures_util::future::join_all(forms), futures_util::future::join_all(direct));
+    let (forms, direct) = tokio::join!(futures_util::future::join_all(forms), futures_util::future::join_all(direct));
     let statuses: Vec<u16> = forms.into_iter().chain(direct).collect();
     let kept = statuses.iter().filter(|status| matches!(status, 201 | 204)).count();
     assert_eq!(kept, 6, "{statuses:?}");
