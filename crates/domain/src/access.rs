@@ -7,20 +7,59 @@ use crate::kind::{ApiKeyId, ContactId, InboxId, OrganisationId, UserId, WebChatI
 ///
 /// Only the authenticator, the job runner (from the row of a claimed job) and first start make
 /// one; an architecture test holds the list of files that call [`Tenant::authenticated`].
+///
+/// It also says how far the caller reaches within the organisation: to everything, or only to the
+/// chatbots of their groups with what belongs to these. Storage functions that look something up for
+/// a caller read that from here, so that no handler can forget it. Two that differ in it are not
+/// equal; [`Tenant::is_same_organisation`] compares the organisations alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tenant {
     organisation: OrganisationId,
+    reach: Option<Reach>,
+}
+
+/// The limit of somebody who reaches only the chatbots of their groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Reach {
+    /// Whose groups they are.
+    pub user: UserId,
+    /// Tells whether the chatbots are still the same: a hash of their ids.
+    pub chatbots: u64,
 }
 
 impl Tenant {
-    /// States that the caller has proved to act for `organisation`.
+    /// States that the caller has proved to act for `organisation`, and reaches all of it.
     pub const fn authenticated(organisation: OrganisationId) -> Self {
-        Self { organisation }
+        Self { organisation, reach: None }
+    }
+
+    /// The same, limited to `reach`; `None` changes nothing.
+    #[must_use]
+    pub const fn within(self, reach: Option<Reach>) -> Self {
+        match reach {
+            Some(_) => Self { organisation: self.organisation, reach },
+            None => self,
+        }
     }
 
     /// The organisation acted for.
     pub const fn organisation(self) -> OrganisationId {
         self.organisation
+    }
+
+    /// How far the caller reaches; `None` for everything of the organisation.
+    pub const fn reach(self) -> Option<Reach> {
+        self.reach
+    }
+
+    /// The user whose groups limit the caller, if any do.
+    pub fn limited_to(self) -> Option<UserId> {
+        self.reach.map(|reach| reach.user)
+    }
+
+    /// Whether both are of one organisation, however far they reach.
+    pub fn is_same_organisation(self, other: Self) -> bool {
+        self.organisation == other.organisation
     }
 }
 
@@ -154,6 +193,14 @@ impl Role {
     /// The role with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+
+    /// Whether groups limit which chatbots somebody with this role reaches.
+    pub const fn is_limited_by_groups(self) -> bool {
+        match self {
+            Self::Owner | Self::Admin => false,
+            Self::Member | Self::Viewer => true,
+        }
     }
 
     /// What it allows by itself. Groups may add to it.

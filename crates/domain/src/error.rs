@@ -50,9 +50,15 @@ pub enum Error {
     /// Not possible now, for a reason the caller may know.
     #[error("{0}")]
     Unavailable(String),
-    /// The disk is full or the quota is used up.
+    /// The disk is full.
     #[error("{0}")]
     OutOfSpace(String),
+    /// The organisation stores as much as it may.
+    #[error("the organisation would store more than its quota of {limit} bytes")]
+    QuotaExceeded {
+        /// The quota in bytes.
+        limit: u64,
+    },
     /// A bug or a fault of the machine. The text is for the log, never for the caller.
     #[error("{context}")]
     Internal {

@@ -7,7 +7,7 @@ mod error;
 mod id;
 mod time;
 
-pub use access::{Permission, Principal, PrincipalKind, Role, Scopes, Tenant, Visitor};
+pub use access::{Permission, Principal, PrincipalKind, Reach, Role, Scopes, Tenant, Visitor};
 pub use error::{Error, FieldErrors, Result};
 pub use id::{Id, IdKind, Ids, kind};
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

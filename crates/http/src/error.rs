@@ -29,6 +29,11 @@ impl From<Error> for ApiError {
 #[derive(Clone, Debug)]
 pub(crate) struct LoggedError(pub(crate) Arc<Error>);
 
+/// Without numbers, because visitors of chat pages read it too.
+const QUOTA_EXCEEDED: &str = "The organisation stores as many bytes of files as it may. Delete files, knowledge bases \
+                              or attachments that are not needed any more, or have the operator raise \
+                              LIMITS__ORGANISATION_UPLOAD_BYTES.";
+
 /// Status, code and text of an outcome. Field errors have a form of their own.
 fn describe(error: &Error) -> (StatusCode, &'static str, String) {
     match error {
@@ -53,6 +58,7 @@ fn describe(error: &Error) -> (StatusCode, &'static str, String) {
         Error::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "throttled", format!("{error}.")),
         Error::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", text.clone()),
         Error::OutOfSpace(text) => (StatusCode::INSUFFICIENT_STORAGE, "out_of_space", text.clone()),
+        Error::QuotaExceeded { .. } => (StatusCode::INSUFFICIENT_STORAGE, "quota_exceeded", QUOTA_EXCEEDED.to_owned()),
         Error::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal server error.".to_owned()),
     }
 }
@@ -71,7 +77,8 @@ impl IntoResponse for ApiError {
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Api-Key"));
         }
-        if status.is_server_error() {
+        // A full quota is an organisation's matter and no fault of the server.
+        if status.is_server_error() && !matches!(self.0, Error::QuotaExceeded { .. }) {
             response.extensions_mut().insert(LoggedError(Arc::new(self.0)));
         }
         response

@@ -7,6 +7,8 @@
 //! * When the handler has answered, its answer is stored, sealed, and later attempts get it. An
 //!   answer without an effect is stored if it is a success; other ones free the key.
 //! * The handler runs in a task of its own: a client that goes away stops nothing.
+//! * Of a form with a file the hash is known when the handler has read it
+//!   (`crate::form_fingerprint`); until then its attempt is told from others by method and path.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +32,8 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::error::{ApiError, ApiResult};
+use crate::extract::Form;
+use crate::form_fingerprint::LentBody;
 use crate::routes::MAX_JSON_BYTES;
 use crate::v1::completions;
 use crate::writes::{REPLAYED, Success, Write, Writes, correct_status, credential};
@@ -82,8 +86,9 @@ impl Drop for Running {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     key: String,
-    /// Method, path, query and body.
+    /// Method, path, query and body; of a form without the body.
     request_hash: String,
+    is_form: bool,
     in_progress: InProgress,
     state: Mutex<Begun>,
 }
@@ -124,7 +129,7 @@ impl Attempt {
             created_at: now,
             forgotten_before,
         };
-        if known.as_ref().is_some_and(|known| known.request_hash != claim.request_hash) {
+        if !self.is_form && known.as_ref().is_some_and(|known| known.request_hash != claim.request_hash) {
             return Err(Error::Unprocessable(OTHER_REQUEST.to_owned()));
         }
         let is_known = known.is_some();
@@ -136,6 +141,15 @@ impl Attempt {
             *state = Begun { by: Some(*principal), claim: Some(claim), known, running: Some(running) };
         }
         if is_known { Err(Error::Conflict(RUNNING.to_owned())) } else { Ok(()) }
+    }
+
+    /// Completes the hash of a form's request, before its effect.
+    pub(crate) fn note_form(&self, scope: &RequestScope, form: [u8; 32]) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Begun { claim: Some(claim), known: None, .. } = &mut *state {
+            claim.request_hash = with_form(&claim.request_hash, form);
+            scope.claim(claim.clone());
+        }
     }
 
     fn take(&self) -> Begun {
@@ -160,10 +174,11 @@ pub(crate) async fn once(
     let key = read_key(&request)?;
     let (parts, body) = request.into_parts();
     let media_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let (bytes, body) = if media_type.trim_start().to_ascii_lowercase().starts_with("multipart/") {
-        // Too large to be kept until it is hashed: its length stands for it.
-        let length = parts.headers.get(header::CONTENT_LENGTH).map(|value| value.as_bytes().to_vec());
-        (Bytes::from(length.unwrap_or_default()), body)
+    let is_form = media_type.trim_start().to_ascii_lowercase().starts_with("multipart/");
+    let (bytes, body, form) = if is_form {
+        let (lent, body) = LentBody::lend(body);
+        let form = SentForm { media_type: parts.headers.get(header::CONTENT_TYPE).cloned(), body: lent };
+        (Bytes::new(), body, Some(form))
     } else {
         let bytes = axum::body::to_bytes(body, MAX_JSON_BYTES).await.map_err(|error| {
             if error.into_inner().is::<http_body_util::LengthLimitError>() {
@@ -172,12 +187,13 @@ pub(crate) async fn once(
                 Error::BadRequest("The body could not be read.".to_owned())
             }
         })?;
-        (bytes.clone(), Body::from(bytes))
+        (bytes.clone(), Body::from(bytes), None)
     };
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
     let attempt = Arc::new(Attempt {
         key,
         request_hash: hash(&[parts.method.as_str().as_bytes(), target.as_bytes(), &bytes]),
+        is_form,
         in_progress: writes.in_progress.clone(),
         state: Mutex::default(),
     });
@@ -191,7 +207,11 @@ pub(crate) async fn once(
         let Begun { by, claim, known, running } = attempt.take();
         let (Some(principal), Some(claim)) = (by, claim) else { return Ok(response) };
         let response = match known {
-            Some(known) => answer_again(&writes, &principal, &claim, known, &repeated).await,
+            Some(known) => match is_same_form(&writes.app, form, &claim, &known).await {
+                Ok(true) => answer_again(&writes, &principal, &claim, known, &repeated).await,
+                Ok(false) => Err(Error::Unprocessable(OTHER_REQUEST.to_owned()).into()),
+                Err(error) => Err(error),
+            },
             None => finish(&writes.app, &principal, &claim, &scope, response).await,
         };
         drop(running);
@@ -223,6 +243,28 @@ fn hash(parts: &[&[u8]]) -> String {
     }
     let digest = hasher.finalize();
     hex::encode(digest)
+}
+
+/// The hash of a form's request.
+fn with_form(head: &str, form: [u8; 32]) -> String {
+    hash(&[head.as_bytes(), &form])
+}
+
+/// A form that was sent with a key.
+struct SentForm {
+    media_type: Option<HeaderValue>,
+    body: LentBody,
+}
+
+/// Whether a form is the one that the key was taken for. Reads it to the end of its file; what is no
+/// form was compared before.
+async fn is_same_form(app: &App, form: Option<SentForm>, claim: &Claim, known: &Known) -> ApiResult<bool> {
+    let Some(SentForm { media_type, body }) = form else { return Ok(true) };
+    let Some(body) = body.take_back() else { return Ok(false) };
+    let mut request = Request::new(body);
+    request.headers_mut().extend(media_type.map(|value| (header::CONTENT_TYPE, value)));
+    let fingerprint = Form::fingerprint(request, app).await?;
+    Ok(fingerprint.is_some_and(|form| with_form(&claim.request_hash, form) == known.request_hash))
 }
 
 fn wants_stream(body: &[u8]) -> bool {

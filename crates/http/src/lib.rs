@@ -8,6 +8,7 @@ mod cors;
 mod custom_domains;
 mod error;
 mod extract;
+mod form_fingerprint;
 mod health;
 mod idempotency;
 mod paths;

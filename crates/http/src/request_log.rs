@@ -104,7 +104,8 @@ pub(crate) async fn log_request(State(meters): State<Meters>, mut request: Reque
         if let Some(LoggedError(error)) = response.extensions().get::<LoggedError>() {
             let error = error.as_ref() as &dyn std::error::Error;
             tracing::error!(status = status.as_u16(), milliseconds, error, "request failed");
-        } else if status.is_server_error() {
+        } else if status.is_server_error() && status != StatusCode::INSUFFICIENT_STORAGE {
+            // 507 without an error is an organisation whose quota is used up, and no fault.
             tracing::error!(status = status.as_u16(), milliseconds, "request failed");
         } else {
             tracing::debug!(status = status.as_u16(), milliseconds, "request");

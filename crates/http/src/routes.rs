@@ -180,7 +180,7 @@ fn knowledge_operations(table: Table) -> Table {
 /// The operations on the organisation, its people, groups and keys.
 fn organization_operations(table: Table) -> Table {
     table
-        .routes(routes!(organizations::list))
+        .routes(routes!(organizations::list, organizations::create))
         .routes(routes!(organizations::get, organizations::replace, organizations::update))
         .routes(routes!(organizations::members, organizations::add_member))
         .routes(routes!(organizations::member, organizations::update_member, organizations::remove_member))

@@ -99,6 +99,7 @@ section! { Webhooks {
 } }
 section! { Limits {
     upload_bytes: u64,
+    organisation_upload_bytes: u64,
     #[serde(deserialize_with = "duration")]
     upload_valid_for: Duration,
     message_characters: usize,

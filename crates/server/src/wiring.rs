@@ -151,6 +151,7 @@ fn settings(config: &Config) -> Result<Settings> {
         visitor_grace: config.stream.visitor_grace,
         stop_grace: config.stream.stop_grace,
         max_upload_bytes: limits.upload_bytes,
+        organisation_upload_bytes: limits.organisation_upload_bytes,
         upload_valid_for: limits.upload_valid_for,
         passage_characters: config.ingestion.passage_characters,
         max_message_characters: limits.message_characters,

@@ -442,13 +442,22 @@ async fn read_attachments(app: &App, turn: &Turn) -> (Vec<(String, String)>, Vec
 
 /// The answer to this message while it is made and a while after; else `None`, and the stored
 /// message says it all.
-pub fn follow(app: &App, principal: &Principal, message: MessageId, after: usize) -> Option<Reader> {
-    app.streams.get(principal, message).map(|answer| answer.subscribe(after))
+pub async fn follow(app: &App, principal: &Principal, message: MessageId, after: usize) -> Result<Option<Reader>> {
+    Ok(live(app, principal, message).await?.map(|answer| answer.subscribe(after)))
+}
+
+/// The answer in memory, if the caller may reach it. That knows nothing of groups, so the stored
+/// message decides for those whom they limit.
+async fn live(app: &App, principal: &Principal, message: MessageId) -> Result<Option<Arc<LiveAnswer>>> {
+    if principal.tenant.reach().is_some() {
+        stored(app, principal, message).await?;
+    }
+    Ok(app.streams.get(principal, message))
 }
 
 /// Stops an answer. Stopping one that has ended changes nothing.
 pub async fn cancel(app: &App, principal: &Principal, message: MessageId) -> Result<messages::Message> {
-    if let Some(answer) = app.streams.get(principal, message) {
+    if let Some(answer) = live(app, principal, message).await? {
         let reader = answer.subscribe(0);
         answer.cancel();
         reader.finished().await;

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use parlance_domain::kind::{ApiKeyId, VisitorSessionId, WebChatId};
-use parlance_domain::{Error, Principal, PrincipalKind, Result, Role, Scopes, Tenant, Timestamp, Visitor};
+use parlance_domain::kind::{ApiKeyId, ChatbotId, UserId, VisitorSessionId, WebChatId};
+use parlance_domain::{Error, Principal, PrincipalKind, Reach, Result, Role, Scopes, Tenant, Timestamp, Visitor};
 use parlance_storage::api_keys::{self, ApiKey};
 use parlance_storage::{Scope, Tx, groups, members};
 use sha2::{Digest, Sha256};
@@ -61,7 +61,7 @@ impl KeyCache {
     /// Forgets the keys of an organisation whose people or their permissions changed.
     pub fn forget_organisation(&self, tenant: Tenant) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, remembered| remembered.principal.tenant != tenant);
+        known.retain(|_, remembered| !remembered.principal.tenant.is_same_organisation(tenant));
     }
 
     /// Forgets a key that was just revoked.
@@ -102,32 +102,56 @@ pub fn note_refusal(app: &App, address: IpAddr) -> Result<()> {
 }
 
 /// What a stored key allows now: its own scopes, as far as the role of its user and their groups
-/// allow them. `None` when it is not good (any more).
-async fn effective(tx: &mut Tx, tenant: Tenant, key: &ApiKey, now: Timestamp) -> Result<Option<Scopes>> {
+/// allow them, and how far it reaches. `None` when it is not good (any more).
+async fn effective(
+    tx: &mut Tx,
+    tenant: Tenant,
+    key: &ApiKey,
+    now: Timestamp,
+) -> Result<Option<(Scopes, Option<Reach>)>> {
     if key.revoked_at.is_some() || key.expires_at.is_some_and(|end| end <= now) {
         return Ok(None);
     }
     let Some(user) = members::get(tx, tenant, key.user_id).await? else { return Ok(None) };
     let own = Scopes::parse(&key.scopes);
+    let role = Role::parse(&user.role);
+    let reach = match role {
+        Some(role) if !role.is_limited_by_groups() => None,
+        _ => groups::chatbots_of(tx, tenant, user.id).await?.map(|chatbots| reach(user.id, &chatbots)),
+    };
     // A role that this release does not know allows nothing.
-    let role = Role::parse(&user.role).map_or(Scopes::NONE, Role::scopes);
+    let role = role.map_or(Scopes::NONE, Role::scopes);
     if own & role == own {
-        return Ok(Some(own));
+        return Ok(Some((own, reach)));
     }
     let groups = groups::permissions_of(tx, tenant, user.id).await?;
     let given = groups.iter().fold(role, |given, group| given | Scopes::parse(group));
-    Ok(Some(own & given))
+    Ok(Some((own & given, reach)))
+}
+
+/// The reach of a user whose groups name these chatbots.
+fn reach(user: UserId, chatbots: &[ChatbotId]) -> Reach {
+    let mut hasher = Sha256::new();
+    for chatbot in chatbots {
+        hasher.update(chatbot.uuid().as_bytes());
+    }
+    let digest = hasher.finalize();
+    let first = digest.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte));
+    Reach { user, chatbots: first }
 }
 
 /// Whether a credential that was good when a stream began still is, and allows all that it allowed
-/// then. For streams that stay open; [`crate::open_streams`] asks for all of them.
+/// then, with the same reach or none that limits it. For streams that stay open; [`crate::open_streams`] asks for all of them.
 pub async fn still_valid(app: &App, principal: &Principal) -> Result<bool> {
     match principal.kind {
         PrincipalKind::ApiKey(id) => {
             let mut tx = app.db.read(principal.tenant).await?;
             let Some(key) = api_keys::get(&mut tx, principal.tenant, id).await? else { return Ok(false) };
-            let scopes = effective(&mut tx, principal.tenant, &key, app.now()).await?;
-            Ok(scopes.is_some_and(|scopes| scopes & principal.scopes == principal.scopes))
+            let now = effective(&mut tx, principal.tenant, &key, app.now()).await?;
+            Ok(now.is_some_and(|(scopes, reach)| {
+                let reaches_as_far = reach.is_none() || reach == principal.tenant.reach();
+                reaches_as_far && scopes & principal.scopes == principal.scopes
+            }))
         }
         PrincipalKind::Visitor(visitor) => {
             let mut tx = app.db.read(principal.tenant).await?;
@@ -161,9 +185,10 @@ pub async fn authenticate(app: &App, authorization: Option<&[u8]>) -> Result<Pri
     let stored = api_keys::by_hash(&mut tx, &hex::encode(hash)).await?;
     let stored = stored.ok_or(Error::Unauthenticated(UNKNOWN))?;
     let tenant = Tenant::authenticated(stored.organisation);
-    let scopes = effective(&mut tx, tenant, &stored, now).await?.ok_or(Error::Unauthenticated(UNKNOWN))?;
+    let allowed = effective(&mut tx, tenant, &stored, now).await?;
+    let (scopes, reach) = allowed.ok_or(Error::Unauthenticated(UNKNOWN))?;
     let kind = PrincipalKind::ApiKey(stored.id);
-    let principal = Principal { tenant, user: Some(stored.user_id), kind, scopes };
+    let principal = Principal { tenant: tenant.within(reach), user: Some(stored.user_id), kind, scopes };
     app.keys.put(hash, principal, stored.expires_at);
     Ok(principal)
 }

@@ -105,7 +105,11 @@ pub async fn list(app: &App, tenant: Tenant, filter: &Filter, page: Page) -> Res
 }
 
 /// Adds an assistant with its hidden web chat and inbox.
+///
+/// # Errors
+/// Wrong fields; `Refused` for somebody whom groups limit.
 pub async fn create(app: &App, tenant: Tenant, draft: ChatbotDraft) -> Result<(ChatbotView, Warnings)> {
+    check_may_add(tenant)?;
     if draft.name.is_none() {
         return Err(Error::field("name", "This field is required."));
     }
@@ -114,6 +118,14 @@ pub async fn create(app: &App, tenant: Tenant, draft: ChatbotDraft) -> Result<(C
     let linked = (draft.knowledge_bases.unwrap_or_default(), draft.tools.unwrap_or_default());
     let id = insert(app, tenant, chatbot, linked).await?;
     Ok((get(app, tenant, id).await?, warnings))
+}
+
+/// A new assistant is in no group: somebody whom groups limit could not even look at it.
+fn check_may_add(tenant: Tenant) -> Result<()> {
+    match tenant.reach() {
+        None => Ok(()),
+        Some(_) => Err(Error::Refused("Your groups limit you to their chatbots, so you cannot add others.")),
+    }
 }
 
 fn blank(app: &App) -> Chatbot {
@@ -233,6 +245,9 @@ pub async fn delete(app: &App, tenant: Tenant, id: ChatbotId) -> Result<()> {
 }
 
 /// Copies an assistant with its settings and bases, under a name that says so.
+///
+/// # Errors
+/// `NotFound`; `Refused` for somebody whom groups limit.
 pub async fn duplicate(app: &App, tenant: Tenant, id: ChatbotId) -> Result<ChatbotView> {
     let (mut chatbot, bases, tools) = {
         let mut tx = app.db.read(tenant).await?;
@@ -242,6 +257,7 @@ pub async fn duplicate(app: &App, tenant: Tenant, id: ChatbotId) -> Result<Chatb
         let bases = bases.into_iter().map(|(base, _)| base).collect();
         (chatbot, bases, tools.into_iter().map(|tool| tool.id).collect())
     };
+    check_may_add(tenant)?;
     let now = app.now();
     chatbot.id = app.new_id();
     let suffix = " (copy)";

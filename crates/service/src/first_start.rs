@@ -1,16 +1,16 @@
-//! What an empty installation is given: an organisation, an owner, a key, an assistant that answers
-//! from an empty knowledge base, and its web chat.
+//! What an empty installation is given, and every further organisation: an owner, a key, an assistant
+//! that answers from an empty knowledge base, and its web chat.
 
 use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, UserId};
-use parlance_domain::{Error, Result, Tenant};
+use parlance_domain::{Error, Principal, Result, Role, Scopes, Tenant};
 use parlance_retrieval::fold;
 use parlance_storage::api_keys::{self, ApiKey};
 use parlance_storage::knowledge_bases::{self, KnowledgeBase};
 use parlance_storage::organisations::{self, Organisation, User};
 use parlance_storage::{Scope, chatbots};
 
-use crate::App;
 use crate::authenticate::key_hash;
+use crate::{App, members};
 
 /// What was made.
 #[derive(Clone, Debug)]
@@ -22,6 +22,9 @@ pub struct FirstStart {
     /// Its knowledge base.
     pub knowledge_base: KnowledgeBaseId,
 }
+
+/// Where an organisation is unless it says otherwise.
+const TIME_ZONE: &str = "Asia/Taipei";
 
 /// Characters of a generated key: 62 choices each, so more than 256 bits in all.
 const KEY_LENGTH: usize = 48;
@@ -68,7 +71,53 @@ pub async fn prepare(
         Some(key) => key.to_owned(),
         None => new_key()?,
     };
-    fill(app, key, keep).await.map(Some)
+    let organisation = Organisation {
+        id: app.new_id(),
+        name: "Parlance".to_owned(),
+        time_zone: TIME_ZONE.to_owned(),
+        created_at: app.now(),
+    };
+    fill(app, organisation, key, keep).await.map(Some)
+}
+
+/// Makes another organisation. Gives it with its owner's key, which is stored nowhere else. The caller
+/// has no part in it.
+///
+/// # Errors
+/// Wrong fields; `Refused` unless the caller owns the first organisation, with a key that allows
+/// everything: they run the installation.
+pub async fn add_organisation(
+    app: &App,
+    principal: &Principal,
+    name: &str,
+    time_zone: Option<&str>,
+) -> Result<(Organisation, String)> {
+    const REFUSED: Error = Error::Refused(
+        "Only an owner of the installation's first organisation may make others, with a key that allows everything.",
+    );
+    let first = {
+        let mut tx = app.db.read(Scope::System).await?;
+        organisations::first(&mut tx).await?
+    };
+    let is_first = first.is_some_and(|first| first.id == principal.tenant.organisation());
+    if !is_first || principal.scopes != Scopes::all() || principal.user.is_none() {
+        return Err(REFUSED);
+    }
+    if members::current(app, principal).await?.role != Role::Owner.name() {
+        return Err(REFUSED);
+    }
+    let organisation = Organisation {
+        id: app.new_id(),
+        name: members::checked_name(name)?,
+        time_zone: time_zone.map_or_else(|| Ok(TIME_ZONE.to_owned()), members::checked_time_zone)?,
+        created_at: app.now(),
+    };
+    // The new rows are of another organisation than the caller's. What the caller's own has of it, the
+    // line in its audit log and the idempotency key, is written before: a request that is sent again
+    // after a crash in between makes nothing, rather than a second organisation.
+    app.db.write(principal.tenant, |_tx| Box::pin(async { Ok(()) })).await?;
+    let made = fill(app, organisation.clone(), new_key()?, |_made| Ok(())).await?;
+    Ok((organisation, made.api_key))
 }
 
 async fn ensure_key(app: &App, tenant: Tenant, owner: UserId, key: &str) -> Result<()> {
@@ -90,14 +139,13 @@ fn owner_key(app: &App, tenant: Tenant, owner: UserId, key: &str) -> ApiKey {
     }
 }
 
-async fn fill(app: &App, key: String, keep: impl FnOnce(&FirstStart) -> Result<()> + Send) -> Result<FirstStart> {
-    let now = app.now();
-    let organisation = Organisation {
-        id: app.new_id(),
-        name: "Parlance".to_owned(),
-        time_zone: "Asia/Taipei".to_owned(),
-        created_at: now,
-    };
+async fn fill(
+    app: &App,
+    organisation: Organisation,
+    key: String,
+    keep: impl FnOnce(&FirstStart) -> Result<()> + Send,
+) -> Result<FirstStart> {
+    let now = organisation.created_at;
     let tenant = Tenant::authenticated(organisation.id);
     let owner = User { id: app.new_id(), name: "Owner".to_owned(), role: "owner".to_owned(), created_at: now };
     let api_key = owner_key(app, tenant, owner.id, &key);

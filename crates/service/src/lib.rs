@@ -64,6 +64,7 @@ pub mod sender;
 pub mod settings;
 pub mod sign_auth;
 mod spending;
+pub mod storage_quota;
 pub mod streams;
 pub mod timing;
 pub mod tools;

@@ -34,17 +34,22 @@ pub async fn update_organisation(
         changed.name = checked_name(&name)?;
     }
     if let Some(zone) = time_zone {
-        let known = jiff::tz::TimeZone::get(zone.trim()).ok();
-        let name = known.as_ref().and_then(jiff::tz::TimeZone::iana_name).map(str::to_owned);
-        changed.time_zone =
-            name.ok_or_else(|| Error::field("timeZone", "This is no name of a time zone, such as Asia/Taipei."))?;
+        changed.time_zone = checked_time_zone(&zone)?;
     }
     let (tenant, row) = (principal.tenant, changed.clone());
     app.db.write(tenant, move |tx| Box::pin(async move { organisations::update(tx, tenant, &row).await })).await?;
     Ok(changed)
 }
 
-fn checked_name(name: &str) -> Result<String> {
+/// The IANA name of a time zone as it is usually written.
+pub(crate) fn checked_time_zone(zone: &str) -> Result<String> {
+    let known = jiff::tz::TimeZone::get(zone.trim()).ok();
+    let name = known.as_ref().and_then(jiff::tz::TimeZone::iana_name).map(str::to_owned);
+    name.ok_or_else(|| Error::field("timeZone", "This is no name of a time zone, such as Asia/Taipei."))
+}
+
+/// The name of an organisation, a person or a group.
+pub(crate) fn checked_name(name: &str) -> Result<String> {
     let name = name.trim();
     if name.is_empty() {
         return Err(Error::field("name", "This field may not be blank."));
@@ -248,8 +253,17 @@ pub async fn update_group(
     if known { Ok(changed) } else { Err(Error::NotFound("group")) }
 }
 
+/// Who is limited by groups does not decide about them: they could widen their own reach.
+fn check_is_unlimited(principal: &Principal) -> Result<()> {
+    match principal.tenant.reach() {
+        None => Ok(()),
+        Some(_) => Err(Error::Refused("Your groups limit which chatbots you reach, so you cannot change groups.")),
+    }
+}
+
 /// Removes a group.
 pub async fn delete_group(app: &App, principal: &Principal, id: GroupId) -> Result<()> {
+    check_is_unlimited(principal)?;
     let tenant = principal.tenant;
     let known = app.db.write(tenant, move |tx| Box::pin(async move { groups::delete(tx, tenant, id).await })).await?;
     app.keys.forget_organisation(tenant);
@@ -283,6 +297,7 @@ pub async fn add_group_members(
     id: GroupId,
     users: Vec<(String, UserId)>,
 ) -> Result<Vec<GroupMember>> {
+    check_is_unlimited(principal)?;
     check_may_fill(principal, &group(app, principal, id).await?)?;
     let (tenant, now) = (principal.tenant, app.now());
     let users: Vec<_> = users.into_iter().map(|(field, user)| (field, user, app.new_id())).collect();
@@ -306,6 +321,7 @@ pub async fn add_group_members(
 
 /// Takes a member out of a group.
 pub async fn remove_group_member(app: &App, principal: &Principal, group: GroupId, id: GroupMemberId) -> Result<()> {
+    check_is_unlimited(principal)?;
     let tenant = principal.tenant;
     let known = app
         .db
@@ -334,6 +350,7 @@ pub async fn add_group_chatbots(
     id: GroupId,
     linked: Vec<(String, ChatbotId)>,
 ) -> Result<Vec<GroupChatbot>> {
+    check_is_unlimited(principal)?;
     group(app, principal, id).await?;
     let (tenant, now) = (principal.tenant, app.now());
     let linked: Vec<_> = linked.into_iter().map(|(field, chatbot)| (field, chatbot, app.new_id())).collect();
@@ -350,15 +367,19 @@ pub async fn add_group_chatbots(
             Ok(added)
         })
     });
-    added.await
+    let added = added.await?;
+    app.keys.forget_organisation(tenant);
+    Ok(added)
 }
 
 /// Unlinks a chatbot from a group.
 pub async fn remove_group_chatbot(app: &App, principal: &Principal, group: GroupId, id: GroupChatbotId) -> Result<()> {
+    check_is_unlimited(principal)?;
     let tenant = principal.tenant;
     let known = app
         .db
         .write(tenant, move |tx| Box::pin(async move { groups::remove_chatbot(tx, tenant, group, id).await }))
         .await?;
+    app.keys.forget_organisation(tenant);
     if known { Ok(()) } else { Err(Error::NotFound("group chatbot")) }
 }

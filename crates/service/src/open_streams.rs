@@ -50,7 +50,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 impl Watched {
     /// Fires when the credential is not good any more: revoked, expired, its user removed, or with
-    /// fewer permissions than when the stream began.
+    /// fewer permissions or another reach than when the stream began.
     pub fn gone(&self) -> &CancellationToken {
         &self.gone
     }
@@ -70,7 +70,7 @@ impl Drop for Watched {
 
 /// Watches a credential while a stream for it is open.
 pub fn watch(app: &App, principal: &Principal) -> Watched {
-    let credential = format!("{:?} {:?}", principal.kind, principal.scopes);
+    let credential = format!("{:?} {:?} {:?}", principal.kind, principal.scopes, principal.tenant.reach());
     let mut state = lock(&app.open_streams.state);
     let entry = state.watched.entry(credential.clone()).or_insert_with(|| Entry {
         principal: *principal,

@@ -50,6 +50,8 @@ pub struct Settings {
     pub stop_grace: Duration,
     /// Largest upload in bytes.
     pub max_upload_bytes: u64,
+    /// Bytes of uploads that one organisation may store; 0 is no limit.
+    pub organisation_upload_bytes: u64,
     /// Time a presigned form can be used.
     pub upload_valid_for: Duration,
     /// Longest passage in characters.
@@ -107,6 +109,7 @@ impl Settings {
             visitor_grace: Duration::from_secs(30),
             stop_grace: Duration::from_secs(20),
             max_upload_bytes: 100 << 20,
+            organisation_upload_bytes: 10 << 30,
             upload_valid_for: Duration::from_hours(1),
             passage_characters: 500,
             max_message_characters: 32_000,

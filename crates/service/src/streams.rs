@@ -58,12 +58,13 @@ impl Streams {
         answer
     }
 
-    /// The answer with this message id, while it is known, if the caller may reach it.
+    /// The answer with this message id, while it is known, if it is of the caller's organisation and, for
+    /// a visitor, their own. Whether its chatbot is within reach is for the caller of this to ask.
     pub fn get(&self, principal: &Principal, message: MessageId) -> Option<Arc<LiveAnswer>> {
         let answers = self.answers();
         let known = answers.live.get(&message).or_else(|| answers.kept.get(&message));
         let is_theirs = |answer: &LiveAnswer| principal.visitor().is_none_or(|own| own.contact == answer.contact);
-        known.filter(|answer| answer.tenant == principal.tenant && is_theirs(answer)).cloned()
+        known.filter(|answer| answer.tenant.is_same_organisation(principal.tenant) && is_theirs(answer)).cloned()
     }
 
     /// Notes that an answer ended and lets the oldest go when there are too many.

@@ -66,7 +66,7 @@ impl TurnPlans {
     pub fn forget(&self, tenant: Tenant) {
         let mut known = self.known();
         known.changes += 1;
-        known.plans.retain(|_, (owner, _, _)| *owner != tenant);
+        known.plans.retain(|_, (owner, _, _)| !owner.is_same_organisation(tenant));
     }
 }
 

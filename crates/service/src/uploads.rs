@@ -1,9 +1,9 @@
 //! Presigned form upload: the client asks for a form, posts the bytes to it without credentials,
 //! and names the form's key where it wants to use them.
 //!
-//! The form carries its own permission: a policy (organisation, key, largest size, end of its time)
-//! and an HMAC over it. The field names are those of an S3 form, six of them, because clients send
-//! back exactly these.
+//! The form carries its own permission: a policy (organisation, key, end of its time, and as with S3
+//! a `content-length-range` up to the size that was announced) and an HMAC over it. The field names
+//! are those of an S3 form, six of them, because clients send back exactly these.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use crate::App;
+use crate::storage_quota::{self, Usage};
 
 /// Characters of a file name.
 const MAX_FILENAME: usize = 255;
@@ -41,7 +42,8 @@ pub struct UploadRequest {
     pub filename: String,
     /// What it is for: `attachment`, `chatbot-file`, `batch-qa`, ...
     pub model_name: String,
-    /// Bytes.
+    /// Bytes of the file: the form takes no more. 0 is for a client that does not know them; then the
+    /// form takes what the server takes at most.
     pub file_size: u64,
 }
 
@@ -71,14 +73,39 @@ struct Policy {
     organisation: OrganisationId,
     key: String,
     filename: String,
-    max_bytes: u64,
     expires: i64,
+    conditions: (LengthRange,),
+}
+
+/// The condition of S3's policies on how large the file may be: its name, the least, the most bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct LengthRange(RangeName, u64, u64);
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+enum RangeName {
+    #[serde(rename = "content-length-range")]
+    ContentLengthRange,
+}
+
+impl LengthRange {
+    const fn up_to(bytes: u64) -> Self {
+        Self(RangeName::ContentLengthRange, 0, bytes)
+    }
+}
+
+impl Policy {
+    /// Bytes of the file at most.
+    const fn max_bytes(&self) -> u64 {
+        self.conditions.0.2
+    }
 }
 
 /// An upload that is allowed and is being received.
 #[derive(Debug)]
 pub struct Receiving {
     policy: Policy,
+    /// As it was when the upload began.
+    usage: Usage,
     incoming: Incoming,
 }
 
@@ -107,7 +134,8 @@ fn folder_of(visitor: Visitor) -> String {
 /// Makes the form for an upload.
 ///
 /// # Errors
-/// Wrong fields; `Refused` when the caller is a visitor of a web chat that takes no files.
+/// Wrong fields; `Refused` when the caller is a visitor of a web chat that takes no files;
+/// `QuotaExceeded` when the organisation has no room for the file.
 pub async fn presign(app: &App, principal: &Principal, request: &UploadRequest) -> Result<UploadForm> {
     may_upload(app, principal).await?;
     if principal.visitor().is_some() && request.model_name != "attachment" {
@@ -118,13 +146,16 @@ pub async fn presign(app: &App, principal: &Principal, request: &UploadRequest) 
     if request.file_size > app.settings.max_upload_bytes {
         return Err(Error::TooLarge { limit: app.settings.max_upload_bytes });
     }
+    // An upload that cannot be kept is better not begun.
+    storage_quota::usage(app, principal.tenant).await?.check(request.file_size.max(1))?;
+    let max_bytes = if request.file_size == 0 { app.settings.max_upload_bytes } else { request.file_size };
     let key = new_key(app, principal.visitor(), &request.model_name, &filename);
     let policy = Policy {
         organisation: principal.tenant.organisation(),
         key: key.clone(),
         filename,
-        max_bytes: app.settings.max_upload_bytes,
         expires: now.plus(app.settings.upload_valid_for).millis(),
+        conditions: (LengthRange::up_to(max_bytes),),
     };
     let policy = serde_json::to_vec(&policy).map_err(|error| Error::internal("making an upload form", error))?;
     let policy = STANDARD.encode(policy);
@@ -156,8 +187,18 @@ pub async fn receive(app: &App, key: &str, policy: &str, signature: &str) -> Res
     if app.now() >= Timestamp::from_millis(policy.expires) {
         return Err(Error::BadRequest("The upload form has expired; ask for a new one.".to_owned()));
     }
+    let tenant = Tenant::authenticated(policy.organisation);
+    let mut usage = storage_quota::usage(app, tenant).await?;
+    if usage.quota.is_some() && uploads::by_key(&mut app.db.read(tenant).await?, tenant, key).await?.is_some() {
+        // The same form once more takes no more room, and is answered as it was before.
+        usage.quota = None;
+    }
+    begin(app, policy, usage).await
+}
+
+async fn begin(app: &App, policy: Policy, usage: Usage) -> Result<Receiving> {
     let incoming = app.blobs.incoming(&app.new_id::<UploadKind>().to_string()).await?;
-    Ok(Receiving { policy, incoming })
+    Ok(Receiving { policy, usage, incoming })
 }
 
 /// Prepares to receive bytes that came with a credential of their own instead of a form.
@@ -168,23 +209,29 @@ pub async fn receive_directly(app: &App, principal: &Principal, model_name: &str
         organisation: principal.tenant.organisation(),
         key: new_key(app, principal.visitor(), model_name, &filename),
         filename,
-        max_bytes: app.settings.max_upload_bytes,
         expires: i64::MAX,
+        conditions: (LengthRange::up_to(app.settings.max_upload_bytes),),
     };
-    let incoming = app.blobs.incoming(&app.new_id::<UploadKind>().to_string()).await?;
-    Ok(Receiving { policy, incoming })
+    let usage = storage_quota::usage(app, principal.tenant).await?;
+    begin(app, policy, usage).await
 }
 
 impl Receiving {
-    /// Adds bytes; more than allowed is an error, after which the upload is to be discarded.
+    /// Adds bytes; more than allowed, or than there is room for, is an error, after which the upload is
+    /// to be discarded.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        if self.incoming.written() + bytes.len() as u64 > self.policy.max_bytes {
-            return Err(Error::TooLarge { limit: self.policy.max_bytes });
+        let (limit, size) = (self.policy.max_bytes(), self.incoming.written() + bytes.len() as u64);
+        if size > limit {
+            return Err(Error::TooLarge { limit });
         }
+        self.usage.check(size)?;
         self.incoming.write(bytes).await
     }
 
     /// Keeps the bytes: on disk, then noted in the database. Gives the upload.
+    ///
+    /// # Errors
+    /// `QuotaExceeded` when the organisation would store more than it may; then nothing is kept.
     pub async fn finish(self, app: &App) -> Result<Upload> {
         let tenant = Tenant::authenticated(self.policy.organisation);
         let upload = Upload {
@@ -196,8 +243,11 @@ impl Receiving {
         };
         self.incoming.publish(&app.blobs, &self.policy.key).await?;
         let row = upload.clone();
-        let noted =
-            app.db.write(tenant, move |tx| Box::pin(async move { uploads::insert(tx, tenant, &row).await })).await;
+        let quota = storage_quota::quota(app).map(|quota| i64::try_from(quota).unwrap_or(i64::MAX));
+        let noted = app
+            .db
+            .write(tenant, move |tx| Box::pin(async move { uploads::insert(tx, tenant, &row, quota).await }))
+            .await;
         if let Err(Error::Conflict(_)) = &noted {
             // The same bytes again: the first answer stands.
             let mut tx = app.db.read(tenant).await?;

@@ -65,7 +65,7 @@ pub async fn open(app: &App, web_chat: WebChatId, arrival: &Arrival<'_>) -> Resu
             }
             return renew(app, tenant, inbox, (session, visitor.contact)).await;
         }
-        Some((caller, _)) if caller.tenant != tenant => return Err(Error::NotFound("web chat")),
+        Some((caller, _)) if !caller.tenant.is_same_organisation(tenant) => return Err(Error::NotFound("web chat")),
         _ => {}
     }
     let identity = match arrival.identity_token {

@@ -4,6 +4,7 @@ use parlance_domain::kind::{AttachmentId, ConversationId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
 use crate::page::{Listing, Page};
+use crate::reach::conversation_within;
 use crate::tx::{Tx, execute, fault, on_tx};
 
 /// A file that goes with a message.
@@ -34,6 +35,13 @@ macro_rules! columns {
     };
 }
 
+/// Those of no conversation are everybody's.
+macro_rules! within {
+    ($user:literal) => {
+        concat!(" AND (conversation_id IS NULL OR TRUE", conversation_within!("conversation_id", $user), ")")
+    };
+}
+
 /// Adds an attachment.
 pub async fn insert(tx: &mut Tx, tenant: Tenant, attachment: &Attachment) -> Result<()> {
     execute!(tx, sqlx::query(
@@ -51,29 +59,32 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, attachment: &Attachment) -> Res
     .map(drop)
 }
 
-/// One attachment.
+/// One attachment within the caller's reach.
 pub async fn get(tx: &mut Tx, tenant: Tenant, id: AttachmentId) -> Result<Option<Attachment>> {
-    on_tx!(tx, db => sqlx::query_as(concat!("SELECT ", columns!(), " FROM attachments WHERE org_id = $1 AND id = $2"))
-        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+    on_tx!(tx, db => sqlx::query_as(concat!(
+        "SELECT ", columns!(), " FROM attachments WHERE org_id = $1 AND id = $2", within!("$3")))
+        .bind(tenant.organisation()).bind(id).bind(tenant.limited_to()).fetch_optional(db).await)
     .map_err(fault)
 }
 
-/// A page of attachments, newest first.
+/// A page of the attachments within the caller's reach, newest first.
 pub async fn list(tx: &mut Tx, tenant: Tenant, page: Page) -> Result<Listing<Attachment>> {
-    let total: i64 = on_tx!(tx, db => sqlx::query_scalar("SELECT count(*) FROM attachments WHERE org_id = $1")
-        .bind(tenant.organisation()).fetch_one(db).await)
+    let total: i64 = on_tx!(tx, db => sqlx::query_scalar(
+        concat!("SELECT count(*) FROM attachments WHERE org_id = $1", within!("$2")))
+        .bind(tenant.organisation()).bind(tenant.limited_to()).fetch_one(db).await)
     .map_err(fault)?;
     let rows = on_tx!(tx, db => sqlx::query_as(concat!(
-        "SELECT ", columns!(), " FROM attachments WHERE org_id = $1 ORDER BY created_at DESC, id DESC \
-         LIMIT $2 OFFSET $3"))
-        .bind(tenant.organisation()).bind(page.limit_sql()).bind(page.offset_sql()).fetch_all(db).await)
+        "SELECT ", columns!(), " FROM attachments WHERE org_id = $1", within!("$2"),
+        " ORDER BY created_at DESC, id DESC LIMIT $3 OFFSET $4"))
+        .bind(tenant.organisation()).bind(tenant.limited_to()).bind(page.limit_sql()).bind(page.offset_sql()).fetch_all(db).await)
     .map_err(fault)?;
     Ok(Listing { rows, total: crate::page::count(total) })
 }
 
 /// Removes an attachment. Gives its blob key, `None` when there is none.
 pub async fn delete(tx: &mut Tx, tenant: Tenant, id: AttachmentId) -> Result<Option<String>> {
-    on_tx!(tx, db => sqlx::query_scalar("DELETE FROM attachments WHERE org_id = $1 AND id = $2 RETURNING blob_key")
-        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+    on_tx!(tx, db => sqlx::query_scalar(concat!(
+        "DELETE FROM attachments WHERE org_id = $1 AND id = $2", within!("$3"), " RETURNING blob_key"))
+        .bind(tenant.organisation()).bind(id).bind(tenant.limited_to()).fetch_optional(db).await)
     .map_err(fault)
 }

@@ -4,6 +4,7 @@ use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
 use crate::page::{Listing, Page};
+use crate::reach::chatbot_within;
 use crate::tx::{Tx, execute, fault, on_tx};
 
 /// An assistant.
@@ -55,19 +56,23 @@ macro_rules! columns {
     };
 }
 
-/// One assistant.
+/// One assistant, within the caller's reach.
 pub async fn get(tx: &mut Tx, tenant: Tenant, id: ChatbotId) -> Result<Option<Chatbot>> {
-    on_tx!(tx, db => sqlx::query_as(concat!("SELECT ", columns!(), " FROM chatbots WHERE org_id = $1 AND id = $2"))
-        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+    on_tx!(tx, db => sqlx::query_as(concat!(
+        "SELECT ", columns!(), " FROM chatbots WHERE org_id = $1 AND id = $2", chatbot_within!("id", "$3")))
+        .bind(tenant.organisation()).bind(id).bind(tenant.limited_to()).fetch_optional(db).await)
     .map_err(fault)
 }
 
-/// A page of assistants, newest first.
+/// A page of the assistants within the caller's reach, newest first.
 pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> Result<Listing<Chatbot>> {
     macro_rules! matching {
         () => {
-            " FROM chatbots WHERE org_id = $1 AND ($2 IS NULL OR name_folded LIKE '%' || $2 || '%' ESCAPE '\\') \
-             AND ($3 IS NULL OR model_id = $3 OR (model_id IS NULL AND $5)) AND ($4 IS NULL OR reply_mode = $4)"
+            concat!(
+                " FROM chatbots WHERE org_id = $1 AND ($2 IS NULL OR name_folded LIKE '%' || $2 || '%' ESCAPE '\\') \
+                 AND ($3 IS NULL OR model_id = $3 OR (model_id IS NULL AND $5)) AND ($4 IS NULL OR reply_mode = $4)",
+                chatbot_within!("id", "$6")
+            )
         };
     }
     if crate::page::is_beyond_any_name(filter.name_folded.as_deref()) {
@@ -76,13 +81,13 @@ pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> R
     let name = filter.name_folded.as_deref().map(crate::page::escape_like);
     let total: i64 = on_tx!(tx, db => sqlx::query_scalar(concat!("SELECT count(*)", matching!()))
         .bind(tenant.organisation()).bind(&name).bind(filter.model).bind(&filter.reply_mode)
-        .bind(filter.model_is_default)
+        .bind(filter.model_is_default).bind(tenant.limited_to())
         .fetch_one(db).await)
     .map_err(fault)?;
     let rows = on_tx!(tx, db => sqlx::query_as(
-        concat!("SELECT ", columns!(), matching!(), " ORDER BY created_at DESC, id DESC LIMIT $6 OFFSET $7"))
+        concat!("SELECT ", columns!(), matching!(), " ORDER BY created_at DESC, id DESC LIMIT $7 OFFSET $8"))
         .bind(tenant.organisation()).bind(&name).bind(filter.model).bind(&filter.reply_mode)
-        .bind(filter.model_is_default)
+        .bind(filter.model_is_default).bind(tenant.limited_to())
         .bind(page.limit_sql()).bind(page.offset_sql())
         .fetch_all(db).await)
     .map_err(fault)?;
@@ -136,10 +141,17 @@ pub async fn update(tx: &mut Tx, tenant: Tenant, chatbot: &Chatbot) -> Result<()
     .map(drop)
 }
 
-/// Removes an assistant with its web chats. Conversations stay. False when there is none.
+/// Removes an assistant with its web chats. Conversations stay. False when there is none within
+/// the caller's reach.
 pub async fn delete(tx: &mut Tx, tenant: Tenant, id: ChatbotId) -> Result<bool> {
-    execute!(tx, sqlx::query("DELETE FROM chatbots WHERE org_id = $1 AND id = $2").bind(tenant.organisation()).bind(id))
-        .map(|changed| changed > 0)
+    execute!(
+        tx,
+        sqlx::query(concat!("DELETE FROM chatbots WHERE org_id = $1 AND id = $2", chatbot_within!("id", "$3")))
+            .bind(tenant.organisation())
+            .bind(id)
+            .bind(tenant.limited_to())
+    )
+    .map(|changed| changed > 0)
 }
 
 /// The bases an assistant answers from, with their names.

@@ -6,6 +6,7 @@ use sqlx::QueryBuilder;
 
 use crate::conversation_terms::{self, Terms};
 use crate::page::{Listing, Page};
+use crate::reach::inbox_within_sql;
 use crate::tx::{Tx, execute, fault, on_tx};
 
 /// Ids in one statement at most.
@@ -247,6 +248,8 @@ pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> R
                 }
                 $query.push(") AND m.org_id = ");
                 $query.push_bind(tenant.organisation());
+                // $1 is the organisation, which was bound first.
+                $query.push(inbox_within_sql(tenant, "m.inbox_id"));
                 $query.push(")");
             }
         };
@@ -271,7 +274,7 @@ pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> R
 }
 
 /// The inboxes that contacts write to, with their names, in the order they came to them. Those that
-/// were deleted are left out.
+/// were deleted, or are beyond the caller's reach, are left out.
 pub async fn inboxes(tx: &mut Tx, tenant: Tenant, contacts: &[ContactId]) -> Result<Vec<(ContactId, InboxId, String)>> {
     let mut found = Vec::new();
     for some in contacts.chunks(IDS_AT_ONCE) {
@@ -285,7 +288,8 @@ pub async fn inboxes(tx: &mut Tx, tenant: Tenant, contacts: &[ContactId]) -> Res
             for contact in some {
                 list.push_bind(*contact);
             }
-            query.push(") ORDER BY m.created_at, i.id");
+            query.push(")").push(inbox_within_sql(tenant, "m.inbox_id"));
+            query.push(" ORDER BY m.created_at, i.id");
             query.build_query_as().fetch_all(db).await
         })
         .map_err(fault)?;

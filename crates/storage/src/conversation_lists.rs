@@ -4,9 +4,10 @@ use parlance_domain::kind::{ChatbotId, ContactId, ConversationId, FeedbackId, In
 use parlance_domain::{Result, Tenant, Timestamp};
 
 use crate::conversations::Conversation;
+use crate::reach::inbox_within_sql;
 use crate::tx::{Tx, fault, on_tx};
 
-/// Which conversations a list is of; everything of the organisation when nothing is named.
+/// Which conversations a list is of; everything within the caller's reach when nothing is named.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Place {
     /// Those of one inbox.
@@ -38,7 +39,7 @@ impl Place {
     /// The condition on a conversation `c`: `$1` is the organisation, `$2` the inbox, `$3` the
     /// contact, `$4` and `$5` the position. Parameters that are not asked about are named all the
     /// same, because PostgreSQL wants to know the type of each.
-    fn condition(self, from: Option<Position>) -> String {
+    fn condition(self, tenant: Tenant, from: Option<Position>) -> String {
         let inbox = if self.inbox.is_some() { "c.inbox_id = $2" } else { "CAST($2 AS TEXT) IS NULL" };
         let contact = if self.contact.is_some() { "c.contact_id = $3" } else { "CAST($3 AS TEXT) IS NULL" };
         let position = match from {
@@ -46,18 +47,25 @@ impl Place {
             Some(Position { is_back: false, .. }) => "(c.last_activity_at, c.id) < ($4, $5)",
             Some(Position { is_back: true, .. }) => "(c.last_activity_at, c.id) > ($4, $5)",
         };
-        format!("c.org_id = $1 AND {inbox} AND {contact} AND {position}")
+        let within = inbox_within_sql(tenant, "c.inbox_id");
+        format!("c.org_id = $1 AND {inbox} AND {contact} AND {position}{within}")
     }
 
     /// Selects candidates from `source`, at most `$6`, nearest to the position first.
-    pub(crate) fn candidates_sql(self, source: &str, condition: &str, from: Option<Position>) -> String {
+    pub(crate) fn candidates_sql(
+        self,
+        tenant: Tenant,
+        source: &str,
+        condition: &str,
+        from: Option<Position>,
+    ) -> String {
         let direction = direction(from);
         format!(
             "SELECT c.id, c.last_activity_at, c.title_folded, \
              (SELECT k.name_folded FROM contacts AS k WHERE k.org_id = $1 AND k.id = c.contact_id) AS name_folded \
              FROM {source} WHERE {place}{condition} \
              ORDER BY c.last_activity_at {direction}, c.id {direction} LIMIT $6",
-            place = self.condition(from),
+            place = self.condition(tenant, from),
         )
     }
 }
@@ -165,7 +173,7 @@ pub async fn page(
 ) -> Result<Vec<Listed>> {
     let direction = direction(from);
     let order = format!("ORDER BY c.last_activity_at {direction}, c.id {direction}");
-    let chosen = format!("{} {order} LIMIT $6", place.condition(from));
+    let chosen = format!("{} {order} LIMIT $6", place.condition(tenant, from));
     let sql = format!("{} {order}", listed!(chosen));
     let (at, id) = Position::or_beyond(from);
     on_tx!(tx, db => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(tenant.organisation()).bind(place.inbox)
@@ -181,7 +189,7 @@ pub async fn walk(
     from: Option<Position>,
     limit: i64,
 ) -> Result<Vec<Candidate>> {
-    let sql = place.candidates_sql("conversations AS c", "", from);
+    let sql = place.candidates_sql(tenant, "conversations AS c", "", from);
     let (at, id) = Position::or_beyond(from);
     on_tx!(tx, db => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(tenant.organisation()).bind(place.inbox)
         .bind(place.contact).bind(at).bind(id).bind(limit).fetch_all(db).await)
@@ -193,14 +201,15 @@ pub async fn one(tx: &mut Tx, tenant: Tenant, id: ConversationId) -> Result<Opti
     Ok(some(tx, tenant, &[id]).await?.pop())
 }
 
-/// What is shown of some conversations, in no order; those that are not the organisation's are left
-/// out.
+/// What is shown of some conversations, in no order; those that are not the organisation's or not
+/// within the caller's reach are left out.
 pub async fn some(tx: &mut Tx, tenant: Tenant, ids: &[ConversationId]) -> Result<Vec<Listed>> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
     let places: Vec<String> = (0..ids.len()).map(|place| format!("${}", place + 2)).collect();
-    let sql = listed!(format!("c.org_id = $1 AND c.id IN ({})", places.join(", ")));
+    let within = inbox_within_sql(tenant, "c.inbox_id");
+    let sql = listed!(format!("c.org_id = $1 AND c.id IN ({}){within}", places.join(", ")));
     on_tx!(tx, db => {
         let mut query = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(tenant.organisation());
         for id in ids {

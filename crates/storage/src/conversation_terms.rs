@@ -162,7 +162,7 @@ async fn on_sqlite(
         "conversations AS c".to_owned()
     };
     let condition = if hits < MANY { String::new() } else { format!(" AND +c.number IN ({found})") };
-    let sql = wanted.place.candidates_sql(&source, &condition, wanted.from);
+    let sql = wanted.place.candidates_sql(tenant, &source, &condition, wanted.from);
     let query = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(tenant.organisation());
     bind!(query, wanted).bind(&expression).fetch_all(connection).await
 }
@@ -202,7 +202,7 @@ async fn on_postgres(
         Some(_) => " AND c.number = ANY($7)",
         None => " AND (c.number IN (SELECT number FROM conversation_terms WHERE terms @> $7)) IS TRUE",
     };
-    let sql = wanted.place.candidates_sql("conversations AS c", condition, wanted.from);
+    let sql = wanted.place.candidates_sql(tenant, "conversations AS c", condition, wanted.from);
     let query = bind!(sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(tenant.organisation()), wanted);
     let query = match (&numbers, wanted.parts.first()) {
         (Some(numbers), _) => query.bind(numbers),

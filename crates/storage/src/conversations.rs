@@ -4,6 +4,7 @@ use parlance_domain::kind::{ChatbotId, ContactId, ConversationId, InboxId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
 use crate::conversation_terms::{self, Terms};
+use crate::reach::{chatbot_within, inbox_within};
 use crate::tx::{Engine, Tx, execute, fault, on_tx};
 
 /// A conversation.
@@ -84,11 +85,12 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, conversation: &Conversation, te
     conversation_terms::add(tx, tenant, conversation.id, terms).await
 }
 
-/// One conversation.
+/// One conversation, with a chatbot within the caller's reach.
 pub async fn get(tx: &mut Tx, tenant: Tenant, id: ConversationId) -> Result<Option<Conversation>> {
     on_tx!(tx, db => sqlx::query_as(concat!(
-        "SELECT ", columns!(), " FROM conversations AS c WHERE c.org_id = $1 AND c.id = $2"))
-        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+        "SELECT ", columns!(), " FROM conversations AS c WHERE c.org_id = $1 AND c.id = $2",
+        inbox_within!("c.inbox_id", "$3")))
+        .bind(tenant.organisation()).bind(id).bind(tenant.limited_to()).fetch_optional(db).await)
     .map_err(fault)
 }
 
@@ -115,8 +117,8 @@ struct ConversationWithName {
     contact_name: String,
 }
 
-/// The conversation of a contact in which something happened last; only of `inbox`, if given, and
-/// never of one that was deleted.
+/// The conversation of a contact in which something happened last, within the caller's reach; only of
+/// `inbox`, if given, and never of one that was deleted.
 pub async fn latest_of_contact(
     tx: &mut Tx,
     tenant: Tenant,
@@ -126,15 +128,17 @@ pub async fn latest_of_contact(
     on_tx!(tx, db => sqlx::query_as(concat!(
         "SELECT ", columns!(), " FROM conversations AS c JOIN inboxes AS i ON i.id = c.inbox_id \
          WHERE c.org_id = $1 AND i.org_id = $1 AND c.contact_id = $2 AND ($3 IS NULL OR c.inbox_id = $3) \
-         AND i.deleted_at IS NULL ORDER BY c.last_activity_at DESC, c.id DESC LIMIT 1"))
-        .bind(tenant.organisation()).bind(contact).bind(inbox).fetch_optional(db).await)
+         AND i.deleted_at IS NULL", chatbot_within!("i.chatbot_id", "$4"),
+        " ORDER BY c.last_activity_at DESC, c.id DESC LIMIT 1"))
+        .bind(tenant.organisation()).bind(contact).bind(inbox).bind(tenant.limited_to()).fetch_optional(db).await)
     .map_err(fault)
 }
 
-/// Whether the organisation has this conversation.
+/// Whether the organisation has this conversation, within the caller's reach.
 pub async fn exists(tx: &mut Tx, tenant: Tenant, id: ConversationId) -> Result<bool> {
-    on_tx!(tx, db => sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM conversations WHERE org_id = $1 AND id = $2)")
-        .bind(tenant.organisation()).bind(id).fetch_one(db).await)
+    on_tx!(tx, db => sqlx::query_scalar(concat!(
+        "SELECT EXISTS (SELECT 1 FROM conversations WHERE org_id = $1 AND id = $2", inbox_within!("inbox_id", "$3"), ")"))
+        .bind(tenant.organisation()).bind(id).bind(tenant.limited_to()).fetch_one(db).await)
     .map_err(fault)
 }
 
@@ -174,10 +178,14 @@ pub async fn touch(tx: &mut Tx, tenant: Tenant, id: ConversationId, activity: &A
 pub async fn read(tx: &mut Tx, tenant: Tenant, id: ConversationId, now: Timestamp) -> Result<bool> {
     execute!(
         tx,
-        sqlx::query("UPDATE conversations SET unread_count = 0, last_read_at = $3 WHERE org_id = $1 AND id = $2")
-            .bind(tenant.organisation())
-            .bind(id)
-            .bind(now)
+        sqlx::query(concat!(
+            "UPDATE conversations SET unread_count = 0, last_read_at = $3 WHERE org_id = $1 AND id = $2",
+            inbox_within!("inbox_id", "$4")
+        ))
+        .bind(tenant.organisation())
+        .bind(id)
+        .bind(now)
+        .bind(tenant.limited_to())
     )
     .map(|changed| changed > 0)
 }
@@ -186,10 +194,14 @@ pub async fn read(tx: &mut Tx, tenant: Tenant, id: ConversationId, now: Timestam
 pub async fn set_auto_reply(tx: &mut Tx, tenant: Tenant, id: ConversationId, is_enabled: bool) -> Result<bool> {
     execute!(
         tx,
-        sqlx::query("UPDATE conversations SET auto_reply_enabled = $3 WHERE org_id = $1 AND id = $2")
-            .bind(tenant.organisation())
-            .bind(id)
-            .bind(is_enabled)
+        sqlx::query(concat!(
+            "UPDATE conversations SET auto_reply_enabled = $3 WHERE org_id = $1 AND id = $2",
+            inbox_within!("inbox_id", "$4")
+        ))
+        .bind(tenant.organisation())
+        .bind(id)
+        .bind(is_enabled)
+        .bind(tenant.limited_to())
     )
     .map(|changed| changed > 0)
 }
@@ -199,10 +211,14 @@ pub async fn set_auto_reply(tx: &mut Tx, tenant: Tenant, id: ConversationId, is_
 pub async fn set_group_mention(tx: &mut Tx, tenant: Tenant, id: ConversationId, is_enabled: bool) -> Result<bool> {
     execute!(
         tx,
-        sqlx::query("UPDATE conversations SET enable_group_mention = $3 WHERE org_id = $1 AND id = $2")
-            .bind(tenant.organisation())
-            .bind(id)
-            .bind(is_enabled)
+        sqlx::query(concat!(
+            "UPDATE conversations SET enable_group_mention = $3 WHERE org_id = $1 AND id = $2",
+            inbox_within!("inbox_id", "$4")
+        ))
+        .bind(tenant.organisation())
+        .bind(id)
+        .bind(is_enabled)
+        .bind(tenant.limited_to())
     )
     .map(|changed| changed > 0)
 }

@@ -5,6 +5,7 @@ use parlance_domain::{Result, Tenant, Timestamp};
 use sqlx::QueryBuilder;
 
 use crate::page::{Listing, Page};
+use crate::reach::base_within;
 use crate::tx::{Tx, execute, fault, on_tx};
 
 /// A file of a base.
@@ -86,19 +87,21 @@ macro_rules! alive {
     };
 }
 
-/// One file of a base.
+/// One file of a base within the caller's reach.
 pub async fn get(tx: &mut Tx, tenant: Tenant, base: KnowledgeBaseId, id: FileId) -> Result<Option<File>> {
     on_tx!(tx, db => sqlx::query_as(concat!(
-        "SELECT ", columns!(), " FROM files WHERE org_id = $1 AND knowledge_base_id = $2 AND id = $3", alive!()))
-        .bind(tenant.organisation()).bind(base).bind(id).fetch_optional(db).await)
+        "SELECT ", columns!(), " FROM files WHERE org_id = $1 AND knowledge_base_id = $2 AND id = $3", alive!(),
+        base_within!("files.knowledge_base_id", "$4")))
+        .bind(tenant.organisation()).bind(base).bind(id).bind(tenant.limited_to()).fetch_optional(db).await)
     .map_err(fault)
 }
 
-/// One file of any base of the organisation.
+/// One file of any base within the caller's reach.
 pub async fn find(tx: &mut Tx, tenant: Tenant, id: FileId) -> Result<Option<File>> {
     on_tx!(tx, db => sqlx::query_as(concat!(
-        "SELECT ", columns!(), " FROM files WHERE org_id = $1 AND id = $2", alive!()))
-        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+        "SELECT ", columns!(), " FROM files WHERE org_id = $1 AND id = $2", alive!(),
+        base_within!("files.knowledge_base_id", "$3")))
+        .bind(tenant.organisation()).bind(id).bind(tenant.limited_to()).fetch_optional(db).await)
     .map_err(fault)
 }
 

@@ -1,9 +1,13 @@
-//! Groups: members who are given permissions together, and the chatbots that are meant for them.
+//! Groups: members who are given permissions together, and the chatbots that they reach.
+//!
+//! A group that was given chatbots limits its members to them. It goes on doing so when a chatbot of
+//! it is removed, even the last one: what is gone must not open everything else.
 
 use parlance_domain::kind::{ChatbotId, GroupChatbotId, GroupId, GroupMemberId, UserId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
 use crate::page::{Listing, Page, count};
+use crate::reach::chatbot_within;
 use crate::tx::{Tx, execute, fault, on_tx};
 
 /// A group.
@@ -114,6 +118,26 @@ pub async fn permissions_of(tx: &mut Tx, tenant: Tenant, user: UserId) -> Result
     .map_err(fault)
 }
 
+/// The chatbots that a user reaches through groups, sorted; `None` when none of their groups limits
+/// them.
+pub async fn chatbots_of(tx: &mut Tx, tenant: Tenant, user: UserId) -> Result<Option<Vec<ChatbotId>>> {
+    let is_limited: bool = on_tx!(tx, db => sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM groups AS g JOIN group_members AS m ON m.group_id = g.id AND m.org_id = g.org_id \
+         WHERE g.org_id = $1 AND m.user_id = $2 AND g.limits_chatbots)")
+        .bind(tenant.organisation()).bind(user).fetch_one(db).await)
+    .map_err(fault)?;
+    if !is_limited {
+        return Ok(None);
+    }
+    let chatbots = on_tx!(tx, db => sqlx::query_scalar(
+        "SELECT DISTINCT l.chatbot_id FROM group_chatbots AS l \
+         JOIN group_members AS m ON m.group_id = l.group_id AND m.org_id = l.org_id \
+         WHERE l.org_id = $1 AND m.user_id = $2 ORDER BY l.chatbot_id")
+        .bind(tenant.organisation()).bind(user).fetch_all(db).await)
+    .map_err(fault)?;
+    Ok(Some(chatbots))
+}
+
 /// The members of a group, newest first.
 pub async fn members(tx: &mut Tx, tenant: Tenant, group: GroupId, page: Page) -> Result<Listing<GroupMember>> {
     let total: i64 = on_tx!(tx, db => sqlx::query_scalar(
@@ -177,22 +201,34 @@ pub async fn remove_member(tx: &mut Tx, tenant: Tenant, group: GroupId, id: Grou
     .map(|removed| removed > 0)
 }
 
-/// The chatbots of a group, newest first.
+/// The chatbots of a group within the caller's reach, newest first.
 pub async fn chatbots(tx: &mut Tx, tenant: Tenant, group: GroupId, page: Page) -> Result<Listing<GroupChatbot>> {
-    let total: i64 = on_tx!(tx, db => sqlx::query_scalar(
-        "SELECT count(*) FROM group_chatbots WHERE org_id = $1 AND group_id = $2")
-        .bind(tenant.organisation()).bind(group).fetch_one(db).await)
+    let total: i64 = on_tx!(tx, db => sqlx::query_scalar(concat!(
+        "SELECT count(*) FROM group_chatbots WHERE org_id = $1 AND group_id = $2", chatbot_within!("chatbot_id", "$3")))
+        .bind(tenant.organisation()).bind(group).bind(tenant.limited_to()).fetch_one(db).await)
     .map_err(fault)?;
-    let rows = on_tx!(tx, db => sqlx::query_as(
+    let rows = on_tx!(tx, db => sqlx::query_as(concat!(
         "SELECT l.id, l.chatbot_id, c.name, l.created_at FROM group_chatbots l JOIN chatbots c ON c.id = l.chatbot_id \
-         WHERE l.org_id = $1 AND l.group_id = $2 ORDER BY l.created_at DESC, l.id DESC LIMIT $3 OFFSET $4")
-        .bind(tenant.organisation()).bind(group).bind(page.limit_sql()).bind(page.offset_sql()).fetch_all(db).await)
+         WHERE l.org_id = $1 AND l.group_id = $2", chatbot_within!("l.chatbot_id", "$3"),
+        " ORDER BY l.created_at DESC, l.id DESC LIMIT $4 OFFSET $5"))
+        .bind(tenant.organisation()).bind(group).bind(tenant.limited_to()).bind(page.limit_sql()).bind(page.offset_sql()).fetch_all(db).await)
     .map_err(fault)?;
     Ok(Listing { rows, total: count(total) })
 }
 
-/// Links a chatbot to a group of the same organisation; one that is linked stays.
+/// Links a chatbot to a group of the same organisation, which limits its members from then on; one that
+/// is linked stays.
 pub async fn add_chatbot(tx: &mut Tx, tenant: Tenant, group: GroupId, link: &GroupChatbot) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query(
+            "UPDATE groups SET limits_chatbots = TRUE WHERE org_id = $1 AND id = $2 \
+             AND EXISTS (SELECT 1 FROM chatbots WHERE org_id = $1 AND id = $3)"
+        )
+        .bind(tenant.organisation())
+        .bind(group)
+        .bind(link.chatbot_id)
+    )?;
     execute!(
         tx,
         sqlx::query(
@@ -224,14 +260,26 @@ pub async fn chatbot_of(
     .map_err(fault)
 }
 
-/// Unlinks a chatbot from a group. False when there is no such link.
+/// Unlinks a chatbot from a group. A group without any limits its members no more. False when there is
+/// no such link.
 pub async fn remove_chatbot(tx: &mut Tx, tenant: Tenant, group: GroupId, id: GroupChatbotId) -> Result<bool> {
-    execute!(
+    let removed = execute!(
         tx,
         sqlx::query("DELETE FROM group_chatbots WHERE org_id = $1 AND group_id = $2 AND id = $3")
             .bind(tenant.organisation())
             .bind(group)
             .bind(id)
-    )
-    .map(|removed| removed > 0)
+    )?;
+    if removed > 0 {
+        execute!(
+            tx,
+            sqlx::query(
+                "UPDATE groups SET limits_chatbots = FALSE WHERE org_id = $1 AND id = $2 \
+                 AND NOT EXISTS (SELECT 1 FROM group_chatbots WHERE org_id = $1 AND group_id = $2)"
+            )
+            .bind(tenant.organisation())
+            .bind(group)
+        )?;
+    }
+    Ok(removed > 0)
 }

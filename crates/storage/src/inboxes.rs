@@ -4,6 +4,7 @@ use parlance_domain::kind::{ChatbotId, InboxId, WebChatId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
 use crate::page::{Listing, Page};
+use crate::reach::chatbot_within;
 use crate::tx::{Tx, execute, fault, on_tx};
 
 /// An inbox.
@@ -129,8 +130,11 @@ macro_rules! shown {
 
 macro_rules! matching {
     () => {
-        " AND ($2 IS NULL OR i.name_folded LIKE '%' || $2 || '%' ESCAPE '\\') AND ($3 IS NULL OR i.channel_type = $3) \
-         AND ($4 IS NULL OR i.chatbot_id = $4)"
+        concat!(
+            " AND ($2 IS NULL OR i.name_folded LIKE '%' || $2 || '%' ESCAPE '\\') \
+             AND ($3 IS NULL OR i.channel_type = $3) AND ($4 IS NULL OR i.chatbot_id = $4)",
+            chatbot_within!("i.chatbot_id", "$5")
+        )
     };
 }
 
@@ -192,29 +196,30 @@ pub async fn delete(tx: &mut Tx, tenant: Tenant, id: InboxId, now: Timestamp) ->
     .map(|changed| changed > 0)
 }
 
-/// One inbox that was not deleted.
+/// One inbox that was not deleted, of a chatbot within the caller's reach.
 pub async fn get(tx: &mut Tx, tenant: Tenant, id: InboxId) -> Result<Option<Inbox>> {
     on_tx!(tx, db => sqlx::query_as(concat!(
-        "SELECT ", columns!(), " FROM inboxes AS i WHERE i.org_id = $1 AND i.id = $2 AND i.deleted_at IS NULL"))
-        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+        "SELECT ", columns!(), " FROM inboxes AS i WHERE i.org_id = $1 AND i.id = $2 AND i.deleted_at IS NULL",
+        chatbot_within!("i.chatbot_id", "$3")))
+        .bind(tenant.organisation()).bind(id).bind(tenant.limited_to()).fetch_optional(db).await)
     .map_err(fault)
 }
 
-/// One inbox that was not deleted, with what is shown of it.
+/// As [`get`], with what is shown of it.
 pub async fn shown(tx: &mut Tx, tenant: Tenant, id: InboxId) -> Result<Option<ShownInbox>> {
-    on_tx!(tx, db => sqlx::query_as(concat!(shown!(), " AND i.id = $2"))
-        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+    on_tx!(tx, db => sqlx::query_as(concat!(shown!(), " AND i.id = $2", chatbot_within!("i.chatbot_id", "$3")))
+        .bind(tenant.organisation()).bind(id).bind(tenant.limited_to()).fetch_optional(db).await)
     .map_err(fault)
 }
 
-/// A page of inboxes.
+/// A page of the inboxes of chatbots within the caller's reach.
 pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> Result<Listing<ShownInbox>> {
     if crate::page::is_beyond_any_name(filter.name_folded.as_deref()) {
         return Ok(Listing { rows: Vec::new(), total: 0 });
     }
     macro_rules! in_order {
         ($order:literal) => {
-            concat!(shown!(), matching!(), " ORDER BY ", $order, " LIMIT $5 OFFSET $6")
+            concat!(shown!(), matching!(), " ORDER BY ", $order, " LIMIT $6 OFFSET $7")
         };
     }
     let statement = match filter.order {
@@ -229,21 +234,21 @@ pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> R
     let total: i64 = on_tx!(tx, db => sqlx::query_scalar(concat!(
         "SELECT count(*) FROM inboxes AS i WHERE i.org_id = $1 AND i.deleted_at IS NULL", matching!()))
         .bind(tenant.organisation()).bind(&name).bind(&filter.channel_type).bind(filter.chatbot)
-        .fetch_one(db).await)
+        .bind(tenant.limited_to()).fetch_one(db).await)
     .map_err(fault)?;
     let rows = on_tx!(tx, db => sqlx::query_as(statement)
         .bind(tenant.organisation()).bind(&name).bind(&filter.channel_type).bind(filter.chatbot)
-        .bind(page.limit_sql()).bind(page.offset_sql()).fetch_all(db).await)
+        .bind(tenant.limited_to()).bind(page.limit_sql()).bind(page.offset_sql()).fetch_all(db).await)
     .map_err(fault)?;
     Ok(Listing { rows, total: crate::page::count(total) })
 }
 
-/// The inbox of a web chat.
+/// The inbox of a web chat, of a chatbot within the caller's reach.
 pub async fn of_web_chat(tx: &mut Tx, tenant: Tenant, web_chat: WebChatId) -> Result<Option<Inbox>> {
     on_tx!(tx, db => sqlx::query_as(concat!(
         "SELECT ", columns!(), " FROM inboxes AS i WHERE i.org_id = $1 AND i.web_chat_id = $2 \
-         AND i.deleted_at IS NULL ORDER BY i.created_at, i.id LIMIT 1"))
-        .bind(tenant.organisation()).bind(web_chat).fetch_optional(db).await)
+         AND i.deleted_at IS NULL", chatbot_within!("i.chatbot_id", "$3"), " ORDER BY i.created_at, i.id LIMIT 1"))
+        .bind(tenant.organisation()).bind(web_chat).bind(tenant.limited_to()).fetch_optional(db).await)
     .map_err(fault)
 }
 

@@ -4,6 +4,7 @@ use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
 use crate::page::{Listing, Page};
+use crate::reach::{base_within, chatbot_within};
 use crate::tx::{Tx, execute, fault, on_tx};
 
 /// A knowledge base.
@@ -55,21 +56,25 @@ macro_rules! columns {
     };
 }
 
-/// One base.
+/// One base within the caller's reach.
 pub async fn get(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId) -> Result<Option<KnowledgeBase>> {
     on_tx!(tx, db => sqlx::query_as(
-        concat!("SELECT ", columns!(), " FROM knowledge_bases WHERE org_id = $1 AND id = $2 AND NOT deleting"))
-        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+        concat!("SELECT ", columns!(), " FROM knowledge_bases WHERE org_id = $1 AND id = $2 AND NOT deleting",
+        base_within!("knowledge_bases.id", "$3")))
+        .bind(tenant.organisation()).bind(id).bind(tenant.limited_to()).fetch_optional(db).await)
     .map_err(fault)
 }
 
-/// A page of bases, newest first.
+/// A page of the bases within the caller's reach, newest first.
 pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> Result<Listing<KnowledgeBase>> {
     macro_rules! matching {
         () => {
-            " FROM knowledge_bases WHERE org_id = $1 AND NOT deleting \
-             AND ($2 IS NULL OR name_folded LIKE '%' || $2 || '%' ESCAPE '\\') \
-             AND ($3 IS NULL OR embedding_model_id = $3) AND ($4 IS NULL OR reranker_model_id = $4)"
+            concat!(
+                " FROM knowledge_bases WHERE org_id = $1 AND NOT deleting \
+                 AND ($2 IS NULL OR name_folded LIKE '%' || $2 || '%' ESCAPE '\\') \
+                 AND ($3 IS NULL OR embedding_model_id = $3) AND ($4 IS NULL OR reranker_model_id = $4)",
+                base_within!("knowledge_bases.id", "$5")
+            )
         };
     }
     if crate::page::is_beyond_any_name(filter.name_folded.as_deref()) {
@@ -78,12 +83,12 @@ pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> R
     let name = filter.name_folded.as_deref().map(crate::page::escape_like);
     let total: i64 = on_tx!(tx, db => sqlx::query_scalar(concat!("SELECT count(*)", matching!()))
         .bind(tenant.organisation()).bind(&name).bind(filter.embedding_model).bind(filter.reranker_model)
-        .fetch_one(db).await)
+        .bind(tenant.limited_to()).fetch_one(db).await)
     .map_err(fault)?;
     let rows = on_tx!(tx, db => sqlx::query_as(
-        concat!("SELECT ", columns!(), matching!(), " ORDER BY created_at DESC, id DESC LIMIT $5 OFFSET $6"))
+        concat!("SELECT ", columns!(), matching!(), " ORDER BY created_at DESC, id DESC LIMIT $6 OFFSET $7"))
         .bind(tenant.organisation()).bind(&name).bind(filter.embedding_model).bind(filter.reranker_model)
-        .bind(page.limit_sql()).bind(page.offset_sql())
+        .bind(tenant.limited_to()).bind(page.limit_sql()).bind(page.offset_sql())
         .fetch_all(db).await)
     .map_err(fault)?;
     Ok(Listing { rows, total: crate::page::count(total) })
@@ -165,16 +170,24 @@ pub async fn update(tx: &mut Tx, tenant: Tenant, base: &KnowledgeBase) -> Result
 pub async fn mark_deleting(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId, now: Timestamp) -> Result<bool> {
     let marked = execute!(
         tx,
-        sqlx::query(
+        sqlx::query(concat!(
             "UPDATE knowledge_bases SET deleting = TRUE, updated_at = $3 \
-             WHERE org_id = $1 AND id = $2 AND NOT deleting"
-        )
+             WHERE org_id = $1 AND id = $2 AND NOT deleting",
+            base_within!("knowledge_bases.id", "$4")
+        ))
         .bind(tenant.organisation())
         .bind(id)
         .bind(now)
+        .bind(tenant.limited_to())
     )?;
     if marked > 0 {
-        set_chatbots(tx, tenant, id, &[]).await?;
+        // Also from those beyond the caller's reach.
+        execute!(
+            tx,
+            sqlx::query("DELETE FROM chatbot_knowledge_bases WHERE org_id = $1 AND knowledge_base_id = $2")
+                .bind(tenant.organisation())
+                .bind(id)
+        )?;
     }
     Ok(marked > 0)
 }
@@ -188,22 +201,28 @@ pub async fn delete(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId) -> Result<
     .map(|changed| changed > 0)
 }
 
-/// The assistants that answer from a base, with their names.
+/// The assistants within the caller's reach that answer from a base, with their names.
 pub async fn chatbots(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId) -> Result<Vec<(ChatbotId, String)>> {
     on_tx!(tx, db => sqlx::query_as(
-        "SELECT a.id, a.name FROM chatbot_knowledge_bases AS c JOIN chatbots AS a ON a.id = c.chatbot_id \
-         WHERE c.org_id = $1 AND c.knowledge_base_id = $2 AND a.org_id = $1 ORDER BY a.created_at, a.id",
-    ).bind(tenant.organisation()).bind(id).fetch_all(db).await)
+        concat!("SELECT a.id, a.name FROM chatbot_knowledge_bases AS c JOIN chatbots AS a ON a.id = c.chatbot_id \
+         WHERE c.org_id = $1 AND c.knowledge_base_id = $2 AND a.org_id = $1", chatbot_within!("a.id", "$3"),
+         " ORDER BY a.created_at, a.id"),
+    ).bind(tenant.organisation()).bind(id).bind(tenant.limited_to()).fetch_all(db).await)
     .map_err(fault)
 }
 
-/// Makes the base's assistants exactly these. Those of another organisation are left out.
+/// Makes the base's assistants within the caller's reach exactly these. Those of another organisation
+/// are left out.
 pub async fn set_chatbots(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId, chatbots: &[ChatbotId]) -> Result<()> {
     execute!(
         tx,
-        sqlx::query("DELETE FROM chatbot_knowledge_bases WHERE org_id = $1 AND knowledge_base_id = $2")
-            .bind(tenant.organisation())
-            .bind(id)
+        sqlx::query(concat!(
+            "DELETE FROM chatbot_knowledge_bases WHERE org_id = $1 AND knowledge_base_id = $2",
+            chatbot_within!("chatbot_id", "$3")
+        ))
+        .bind(tenant.organisation())
+        .bind(id)
+        .bind(tenant.limited_to())
     )?;
     for chatbot in chatbots {
         execute!(

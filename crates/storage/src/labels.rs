@@ -5,6 +5,7 @@ use parlance_domain::{Id, IdKind, Result, Tenant, Timestamp};
 use sqlx::QueryBuilder;
 
 use crate::page::{Listing, Page};
+use crate::reach::base_within;
 use crate::tx::{Tx, execute, fault, on_tx};
 
 /// Ids of one statement: below the engines' limits of parameters.
@@ -34,8 +35,9 @@ macro_rules! columns {
 /// One label of a base.
 pub async fn get(tx: &mut Tx, tenant: Tenant, base: KnowledgeBaseId, id: LabelId) -> Result<Option<Label>> {
     on_tx!(tx, db => sqlx::query_as(concat!(
-        "SELECT ", columns!(), " FROM labels WHERE org_id = $1 AND knowledge_base_id = $2 AND id = $3"))
-        .bind(tenant.organisation()).bind(base).bind(id).fetch_optional(db).await)
+        "SELECT ", columns!(), " FROM labels WHERE org_id = $1 AND knowledge_base_id = $2 AND id = $3",
+        base_within!("labels.knowledge_base_id", "$4")))
+        .bind(tenant.organisation()).bind(base).bind(id).bind(tenant.limited_to()).fetch_optional(db).await)
     .map_err(fault)
 }
 
@@ -132,10 +134,14 @@ pub async fn update(tx: &mut Tx, tenant: Tenant, label: &Label) -> Result<()> {
 pub async fn delete(tx: &mut Tx, tenant: Tenant, base: KnowledgeBaseId, id: LabelId) -> Result<bool> {
     execute!(
         tx,
-        sqlx::query("DELETE FROM labels WHERE org_id = $1 AND knowledge_base_id = $2 AND id = $3")
-            .bind(tenant.organisation())
-            .bind(base)
-            .bind(id)
+        sqlx::query(concat!(
+            "DELETE FROM labels WHERE org_id = $1 AND knowledge_base_id = $2 AND id = $3",
+            base_within!("labels.knowledge_base_id", "$4")
+        ))
+        .bind(tenant.organisation())
+        .bind(base)
+        .bind(id)
+        .bind(tenant.limited_to())
     )
     .map(|changed| changed > 0)
 }

@@ -40,6 +40,7 @@ pub mod organisations;
 mod page;
 pub mod passages;
 pub mod providers;
+mod reach;
 pub mod records;
 pub mod replies;
 pub mod request_scope;

@@ -6,6 +6,7 @@ use parlance_domain::{Result, Tenant, Timestamp};
 
 use crate::messages::Message;
 use crate::page::count;
+use crate::reach::chatbot_within;
 use crate::tx::{Tx, execute, fault, on_tx};
 
 /// A message with what is shown of its sender.
@@ -93,10 +94,10 @@ pub async fn total(tx: &mut Tx, tenant: Tenant, conversation: ConversationId) ->
     .map_err(fault)
 }
 
-/// One message with its sender.
+/// One message with its sender, of a conversation within the caller's reach.
 pub async fn one(tx: &mut Tx, tenant: Tenant, id: MessageId) -> Result<Option<Sent>> {
-    on_tx!(tx, db => sqlx::query_as(concat!(sent!(), " AND m.id = $2"))
-        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+    on_tx!(tx, db => sqlx::query_as(concat!(sent!(), " AND m.id = $2", chatbot_within!("i.chatbot_id", "$3")))
+        .bind(tenant.organisation()).bind(id).bind(tenant.limited_to()).fetch_optional(db).await)
     .map_err(fault)
 }
 
@@ -254,20 +255,21 @@ pub struct Destination {
     pub user_name: Option<String>,
 }
 
-/// Where a message of the conversation goes. `user` is who asks.
+/// Where a message of the conversation goes, if that is within the caller's reach. `user` is who asks.
 pub async fn destination(
     tx: &mut Tx,
     tenant: Tenant,
     conversation: ConversationId,
     user: Option<UserId>,
 ) -> Result<Option<Destination>> {
-    on_tx!(tx, db => sqlx::query_as(
+    on_tx!(tx, db => sqlx::query_as(concat!(
         "SELECT c.inbox_id, c.contact_id, k.name AS contact_name, k.avatar AS contact_avatar, i.chatbot_id, \
          b.name AS chatbot_name, c.auto_reply_enabled, i.auto_reply_schedules, o.time_zone, \
          (SELECT u.name FROM users AS u WHERE u.id = $3) AS user_name \
          FROM conversations AS c JOIN contacts AS k ON k.id = c.contact_id JOIN inboxes AS i ON i.id = c.inbox_id \
          JOIN organisations AS o ON o.org_id = c.org_id LEFT JOIN chatbots AS b ON b.id = i.chatbot_id AND b.org_id = $1 \
-         WHERE c.org_id = $1 AND k.org_id = $1 AND i.org_id = $1 AND c.id = $2")
-        .bind(tenant.organisation()).bind(conversation).bind(user).fetch_optional(db).await)
+         WHERE c.org_id = $1 AND k.org_id = $1 AND i.org_id = $1 AND c.id = $2",
+        chatbot_within!("i.chatbot_id", "$4")))
+        .bind(tenant.organisation()).bind(conversation).bind(user).bind(tenant.limited_to()).fetch_optional(db).await)
     .map_err(fault)
 }

@@ -4,6 +4,7 @@ use parlance_domain::kind::{ChatbotId, ContactId, ConversationId, FeedbackId, Me
 use parlance_domain::{Result, Tenant, Timestamp};
 
 use crate::conversation_terms::{self, Terms};
+use crate::reach::conversation_within;
 use crate::tx::{Tx, execute, fault, on_tx};
 
 /// A message.
@@ -84,10 +85,12 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, message: &Message, terms: &Term
     conversation_terms::add(tx, tenant, message.conversation_id, terms).await
 }
 
-/// One message.
+/// One message, of a conversation within the caller's reach.
 pub async fn get(tx: &mut Tx, tenant: Tenant, id: MessageId) -> Result<Option<Message>> {
-    on_tx!(tx, db => sqlx::query_as(concat!("SELECT ", columns!(), " FROM messages WHERE org_id = $1 AND id = $2"))
-        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+    on_tx!(tx, db => sqlx::query_as(concat!(
+        "SELECT ", columns!(), " FROM messages WHERE org_id = $1 AND id = $2",
+        conversation_within!("conversation_id", "$3")))
+        .bind(tenant.organisation()).bind(id).bind(tenant.limited_to()).fetch_optional(db).await)
     .map_err(fault)
 }
 

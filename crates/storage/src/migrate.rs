@@ -166,6 +166,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_uploaded_before_it_was_counted_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("parlance.db");
+        let pool = pool(&path).await;
+        let first = Migrator::with_migrations(SQLITE.iter().take(1).cloned().collect());
+        migrate_sqlite(&first, &pool, &path).await.unwrap();
+        let old = "INSERT INTO organisations VALUES ('one', 'One', 'UTC', 1), ('two', 'Two', 'UTC', 2); \
+                   INSERT INTO uploads (id, org_id, blob_key, filename, size, used_at, created_at) VALUES \
+                   ('a', 'one', 'a', 'a', 3, 5, 5), ('b', 'one', 'b', 'b', 4, NULL, 6), ('c', 'one', 'c', 'c', 8, NULL, 0)";
+        sqlx::raw_sql(old).execute(&pool).await.unwrap();
+        migrate_sqlite(&SQLITE, &pool, &path).await.unwrap();
+        let counted: Vec<(String, i64)> =
+            sqlx::query_as("SELECT org_id, stored_bytes FROM organisation_storage").fetch_all(&pool).await.unwrap();
+        assert_eq!(counted, [("one".to_owned(), 7)]);
+    }
+
+    #[tokio::test]
     async fn a_failed_migration_changes_nothing_and_the_next_try_saves_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("parlance.db");

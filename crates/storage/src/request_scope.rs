@@ -165,7 +165,7 @@ impl Rider {
         let current = CURRENT.try_with(Arc::clone).ok()?;
         let rides = {
             let state = current.state();
-            let own = state.writer.filter(|writer| writer.tenant == tenant);
+            let own = state.writer.filter(|writer| writer.tenant.is_same_organisation(tenant));
             // One line in the log is enough, but each effect notes what it made under the key.
             let needs_line = current.audit.is_some() && state.effects == 0;
             own.is_some_and(|writer| state.claim.is_some() || (needs_line && writer.is_audited))

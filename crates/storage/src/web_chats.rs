@@ -3,6 +3,7 @@
 use parlance_domain::kind::{ChatbotId, CustomDomainId, InboxId, OrganisationId, WebChatId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
+use crate::reach::chatbot_within;
 use crate::tx::{Tx, execute, fault, on_tx};
 
 /// Web chats in one list at most.
@@ -105,11 +106,12 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, web_chat: &WebChat) -> Result<(
     .map(drop)
 }
 
-/// One web chat.
+/// One web chat, of a chatbot within the caller's reach.
 pub async fn get(tx: &mut Tx, tenant: Tenant, id: WebChatId) -> Result<Option<Details>> {
     on_tx!(tx, db => sqlx::query_as(concat!(
-        "SELECT ", details!(), " FROM ", with_details!(), " WHERE w.org_id = $1 AND w.id = $2 ORDER BY i.id LIMIT 1"))
-        .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
+        "SELECT ", details!(), " FROM ", with_details!(), " WHERE w.org_id = $1 AND w.id = $2",
+        chatbot_within!("w.chatbot_id", "$3"), " ORDER BY i.id LIMIT 1"))
+        .bind(tenant.organisation()).bind(id).bind(tenant.limited_to()).fetch_optional(db).await)
     .map_err(fault)
 }
 
@@ -145,9 +147,10 @@ pub struct Filter {
 pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter) -> Result<Vec<Details>> {
     on_tx!(tx, db => sqlx::query_as(concat!(
         "SELECT ", details!(), " FROM ", with_details!(), " WHERE w.org_id = $1 \
-         AND ($2 IS NULL AND w.access_type <> 'api' OR w.access_type = $2) AND ($3 IS NULL OR w.chatbot_id = $3) \
-         ORDER BY w.created_at DESC, w.id DESC LIMIT $4"))
+         AND ($2 IS NULL AND w.access_type <> 'api' OR w.access_type = $2) AND ($3 IS NULL OR w.chatbot_id = $3)",
+        chatbot_within!("w.chatbot_id", "$5"), " ORDER BY w.created_at DESC, w.id DESC LIMIT $4"))
         .bind(tenant.organisation()).bind(&filter.access_type).bind(filter.chatbot).bind(MAX_LISTED)
+        .bind(tenant.limited_to())
         .fetch_all(db).await)
     .map_err(fault)
 }
@@ -276,7 +279,7 @@ pub async fn identity_secret(tx: &mut Tx, tenant: Tenant, id: WebChatId) -> Resu
     Ok(secret.flatten())
 }
 
-/// Replaces that secret. False when there is no such web chat.
+/// Replaces that secret. False when there is no such web chat within the caller's reach.
 pub async fn set_identity_secret(
     tx: &mut Tx,
     tenant: Tenant,
@@ -286,11 +289,15 @@ pub async fn set_identity_secret(
 ) -> Result<bool> {
     execute!(
         tx,
-        sqlx::query("UPDATE web_chats SET identity_secret_sealed = $3, updated_at = $4 WHERE org_id = $1 AND id = $2")
-            .bind(tenant.organisation())
-            .bind(id)
-            .bind(sealed)
-            .bind(now)
+        sqlx::query(concat!(
+            "UPDATE web_chats SET identity_secret_sealed = $3, updated_at = $4 WHERE org_id = $1 AND id = $2",
+            chatbot_within!("chatbot_id", "$5")
+        ))
+        .bind(tenant.organisation())
+        .bind(id)
+        .bind(sealed)
+        .bind(now)
+        .bind(tenant.limited_to())
     )
     .map(|changed| changed > 0)
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use axum::ServiceExt;
 use axum::extract::Request;
+use parlance_domain::kind::UserId;
 use parlance_domain::{Tenant, Timestamp};
 use parlance_service::App;
 use parlance_service::authenticate::key_hash;
@@ -115,7 +116,24 @@ impl TestApp {
             organisations::owner(&mut tx, tenant).await.expect("the database").expect("an owner")
         };
         let key = first_start::new_key().expect("a key");
-        let row = ApiKey { expires_at, revoked_at, ..self.api_key(tenant, &owner, &key, scopes) };
+        let row = ApiKey { expires_at, revoked_at, ..self.api_key(tenant, owner.id, &key, scopes) };
+        self.store_key(row, &key).await
+    }
+
+    /// A member of the first organisation, by their id, with a key that allows all they may.
+    ///
+    /// # Panics
+    /// When that is no id, or the key cannot be stored.
+    #[expect(clippy::expect_used, reason = "a test cannot go on without its key")]
+    pub async fn member(&self, user: &str) -> Actor {
+        let key = first_start::new_key().expect("a key");
+        let row = self.api_key(self.tenant, UserId::parse(user).expect("the id of a user"), &key, "*");
+        self.store_key(row, &key).await
+    }
+
+    #[expect(clippy::expect_used, reason = "a test cannot go on without its key")]
+    async fn store_key(&self, row: ApiKey, key: &str) -> Actor {
+        let tenant = self.tenant;
         self.app
             .db
             .write(tenant, move |tx| Box::pin(async move { api_keys::upsert(tx, tenant, &row).await }))
@@ -124,11 +142,11 @@ impl TestApp {
         self.actor(Some(format!("Api-Key {key}")))
     }
 
-    fn api_key(&self, tenant: Tenant, owner: &User, key: &str, scopes: &str) -> ApiKey {
+    fn api_key(&self, tenant: Tenant, owner: UserId, key: &str, scopes: &str) -> ApiKey {
         ApiKey {
             id: self.app.new_id(),
             organisation: tenant.organisation(),
-            user_id: owner.id,
+            user_id: owner,
             name: "Test".to_owned(),
             key_hash: hex::encode(key_hash(key)),
             scopes: scopes.to_owned(),
@@ -164,7 +182,7 @@ impl TestApp {
         let tenant = Tenant::authenticated(organisation.id);
         let owner = User { id: self.app.new_id(), name: "Other".to_owned(), role: "owner".to_owned(), created_at: now };
         let key = first_start::new_key().expect("a key");
-        let row = self.api_key(tenant, &owner, &key, "*");
+        let row = self.api_key(tenant, owner.id, &key, "*");
         self.app
             .db
             .write(tenant, move |tx| {

@@ -19,6 +19,8 @@ use parlance_domain::Error;
 use parlance_service::App;
 
 use crate::error::ApiError;
+use crate::form_fingerprint::{Fingerprint, Watched};
+use crate::writes::Write;
 
 /// Bytes of a form that are not its file.
 pub(crate) const MAX_BESIDE_FILE: usize = 64 * 1024;
@@ -39,6 +41,8 @@ pub(crate) struct Form {
     guard: Arc<Guard>,
     fields: usize,
     max_file_bytes: u64,
+    /// Of a form with an idempotency key.
+    watched: Option<Watched>,
 }
 
 /// A field of a form.
@@ -46,6 +50,7 @@ pub(crate) struct FormField<'a> {
     inner: Field<'a>,
     guard: &'a Guard,
     max_file_bytes: u64,
+    watched: Option<&'a mut Watched>,
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +66,10 @@ impl FromRequest<App> for Form {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        Self::read(request, app.settings.max_upload_bytes).await
+        let watched = request.extensions().get::<Write>().and_then(Watched::of);
+        let mut form = Self::read(request, app.settings.max_upload_bytes).await?;
+        form.watched = watched;
+        Ok(form)
     }
 }
 
@@ -80,20 +88,46 @@ impl Form {
         DefaultBodyLimit::max(limit).apply(&mut request);
         let inner = Multipart::from_request(request, &()).await;
         let inner = inner.map_err(|rejection| Error::BadRequest(rejection.body_text()))?;
-        Ok(Self { inner, guard, fields: 0, max_file_bytes })
+        Ok(Self { inner, guard, fields: 0, max_file_bytes, watched: None })
+    }
+
+    /// The hash of a form up to the end of its file, as a handler that reads it gives it to an
+    /// idempotency key. `None` without a file.
+    pub(crate) async fn fingerprint(request: Request, app: &App) -> Result<Option<[u8; 32]>, ApiError> {
+        let mut form = Self::read(request, app.settings.max_upload_bytes).await?;
+        let mut fingerprint = Fingerprint::default();
+        while let Some(mut field) = form.next_field().await? {
+            fingerprint.begin_field(field.name(), field.file_name(), field.inner.content_type());
+            let is_file = field.name() == "file";
+            if is_file {
+                field.begin_file();
+            }
+            while let Some(chunk) = field.chunk().await? {
+                fingerprint.add(&chunk);
+            }
+            if is_file {
+                return Ok(Some(fingerprint.finish()));
+            }
+        }
+        Ok(None)
     }
 
     /// The next field, if there is one. What was not read of the one before is skipped.
     pub(crate) async fn next_field(&mut self) -> Result<Option<FormField<'_>>, ApiError> {
         self.guard.is_in_file.store(false, Ordering::Relaxed);
         let (guard, max_file_bytes) = (&*self.guard, self.max_file_bytes);
+        let mut watched = self.watched.as_mut();
         if self.fields == MAX_FIELDS {
             return Err(Error::BadRequest(format!("The form has more than {MAX_FIELDS} fields.")).into());
         }
         self.fields += 1;
         let field = self.inner.next_field().await.map_err(|error| unreadable(&error, guard, max_file_bytes))?;
         guard.starved.store(0, Ordering::Relaxed);
-        Ok(field.map(|inner| FormField { inner, guard, max_file_bytes }))
+        if let (Some(field), Some(watched)) = (&field, &mut watched) {
+            let name = field.name().unwrap_or_default();
+            watched.fingerprint.begin_field(name, field.file_name(), field.content_type());
+        }
+        Ok(field.map(|inner| FormField { inner, guard, max_file_bytes, watched }))
     }
 }
 
@@ -118,7 +152,24 @@ impl FormField<'_> {
         let (guard, max_file_bytes) = (self.guard, self.max_file_bytes);
         let chunk = self.inner.chunk().await.map_err(|error| unreadable(&error, guard, max_file_bytes))?;
         guard.starved.store(0, Ordering::Relaxed);
+        if let (Some(chunk), Some(watched)) = (&chunk, &mut self.watched) {
+            watched.fingerprint.add(chunk);
+        }
         Ok(chunk)
+    }
+
+    /// Reads it over. A field that is only dropped does not count for an idempotency key.
+    pub(crate) async fn skip(mut self) -> Result<(), ApiError> {
+        while self.chunk().await?.is_some() {}
+        Ok(())
+    }
+
+    /// Says that the file was read to its end, before anything of it is stored: an idempotency key of
+    /// the request is for a form with these bytes.
+    pub(crate) fn end_file(&self) {
+        if let Some(watched) = &self.watched {
+            watched.tell();
+        }
     }
 
     /// All of it as text, if it is short.

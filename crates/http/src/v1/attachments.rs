@@ -75,6 +75,7 @@ async fn from_form(
     let mut form = Form::from_request(request, app).await?;
     while let Some(field) = form.next_field().await? {
         if field.name() != "file" {
+            field.skip().await?;
             continue;
         }
         let filename = field.file_name().unwrap_or("file").to_owned();

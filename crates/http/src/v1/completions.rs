@@ -170,7 +170,7 @@ pub(crate) async fn again(
     if is_streaming {
         return messages::follow(app, principal, message, 0).await;
     }
-    if let Some(reader) = answer::follow(app, principal, message, 0) {
+    if let Some(reader) = answer::follow(app, principal, message, 0).await? {
         return whole(app, reader).await;
     }
     let (stored, events) = messages::stored(app, principal, message).await?;

@@ -1,4 +1,4 @@
-//! Groups of members, what they may do, and the chatbots that are meant for them.
+//! Groups of members, what they may do, and the chatbots that they reach.
 
 use axum::Json;
 use axum::extract::State;
@@ -289,7 +289,7 @@ pub(crate) async fn remove_member(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A chatbot that is meant for a group.
+/// A chatbot that the members of a group reach.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct GroupChatbotView {
@@ -340,7 +340,8 @@ pub(crate) async fn list_chatbots(
     Ok(Json(paging.answer(listing, GroupChatbotView::from)?))
 }
 
-/// Link a chatbot to a group; one that is linked stays.
+/// Link a chatbot to a group; one that is linked stays. From the first one on the group's members with a role
+/// below `admin` reach only chatbots of their groups.
 #[utoipa::path(post, path = "/api/v1/organizations/{organization}/groups/{group}/group-chatbots/", tag = "organization",
     params(("organization" = String, Path), ("group" = String, Path)), request_body = GroupChatbotBody,
     responses((status = 201, body = GroupChatbotView), ApiErrors))]
@@ -381,7 +382,7 @@ pub(crate) async fn add_chatbots(
     Ok((StatusCode::CREATED, Json(added.into_iter().map(GroupChatbotView::from).collect())))
 }
 
-/// Unlink a chatbot from a group.
+/// Unlink a chatbot from a group. A group without any limits nobody.
 #[utoipa::path(delete, path = "/api/v1/organizations/{organization}/groups/{group}/group-chatbots/{id}/",
     tag = "organization", params(("organization" = String, Path), ("group" = String, Path), ("id" = String, Path)),
     responses((status = 204), ApiErrors))]

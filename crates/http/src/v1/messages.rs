@@ -37,7 +37,7 @@ pub(crate) async fn stream(
 
 /// The stream of an answer after event number `after`, live or from storage.
 pub(crate) async fn follow(app: &App, principal: &Principal, id: MessageId, after: usize) -> ApiResult<Response> {
-    if let Some(reader) = answer::follow(app, principal, id, after) {
+    if let Some(reader) = answer::follow(app, principal, id, after).await? {
         return Ok(sse::follow_for(app, principal, reader));
     }
     let (message, told) = stored(app, principal, id).await?;

@@ -4,8 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use parlance_domain::{Error, Permission, Principal, kind};
-use parlance_service::App;
 use parlance_service::members::{self, Change};
+use parlance_service::storage_quota::{self, Usage};
+use parlance_service::{App, first_start};
 use parlance_storage::members::Member;
 use parlance_storage::organisations::Organisation;
 use serde::{Deserialize, Serialize};
@@ -23,18 +24,27 @@ pub(crate) struct OrganizationView {
     name: String,
     /// IANA name. Statistics and hours of automatic replies go by it.
     time_zone: String,
+    /// Bytes of files that are stored: knowledge, attachments, pictures, uploads that nothing uses yet.
+    stored_bytes: u64,
+    /// Bytes that may be stored; null for any number.
+    stored_bytes_limit: Option<u64>,
     created_at: String,
 }
 
-impl From<Organisation> for OrganizationView {
-    fn from(organisation: Organisation) -> Self {
-        Self {
-            id: organisation.id.to_string(),
-            name: organisation.name,
-            time_zone: organisation.time_zone,
-            created_at: organisation.created_at.to_string(),
-        }
+fn view(organisation: Organisation, usage: Usage) -> OrganizationView {
+    OrganizationView {
+        id: organisation.id.to_string(),
+        name: organisation.name,
+        time_zone: organisation.time_zone,
+        stored_bytes: usage.stored,
+        stored_bytes_limit: usage.quota,
+        created_at: organisation.created_at.to_string(),
     }
+}
+
+/// The caller's own organisation.
+async fn own_view(app: &App, principal: &Principal, own: Organisation) -> ApiResult<OrganizationView> {
+    Ok(view(own, storage_quota::usage(app, principal.tenant).await?))
 }
 
 /// What may be changed of an organisation.
@@ -63,8 +73,45 @@ pub(crate) async fn list(
     paging: Paging,
 ) -> ApiResult<Json<PageBody<OrganizationView>>> {
     let own = members::organisation(&app, &auth.principal).await?;
+    let own = own_view(&app, &auth.principal, own).await?;
     let rows = if paging.page().offset == 0 { vec![own] } else { Vec::new() };
-    Ok(Json(paging.answer(parlance_storage::Listing { rows, total: 1 }, OrganizationView::from)?))
+    Ok(Json(paging.answer(parlance_storage::Listing { rows, total: 1 }, std::convert::identity)?))
+}
+
+/// An organisation to make.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NewOrganizationBody {
+    name: String,
+    /// IANA name; `Asia/Taipei` when absent.
+    #[serde(default)]
+    time_zone: Option<String>,
+}
+
+/// An organisation that was just made.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NewOrganizationView {
+    #[serde(flatten)]
+    organization: OrganizationView,
+    /// The key of its owner, with all scopes. It is shown this once.
+    api_key: String,
+}
+
+/// Make another organisation, with an owner, an assistant and its web chat. Only an owner of the first
+/// organisation may, with a key that has all scopes; they have no part in the new one but its key.
+#[utoipa::path(post, path = "/api/v1/organizations/", tag = "organization", request_body = NewOrganizationBody,
+    responses((status = 201, body = NewOrganizationView), ApiErrors))]
+pub(crate) async fn create(
+    auth: Authorized<grants::WriteOrganisation>,
+    State(app): State<App>,
+    Body(body): Body<NewOrganizationBody>,
+) -> ApiResult<(StatusCode, Json<NewOrganizationView>)> {
+    let zone = body.time_zone.as_deref();
+    let (made, api_key) = first_start::add_organisation(&app, &auth.principal, &body.name, zone).await?;
+    let nothing_stored = Usage { stored: 0, quota: storage_quota::usage(&app, auth.principal.tenant).await?.quota };
+    let organization = view(made, nothing_stored);
+    Ok((StatusCode::CREATED, Json(NewOrganizationView { organization, api_key })))
 }
 
 /// The organisation.
@@ -76,7 +123,8 @@ pub(crate) async fn get(
     PathId(id): PathId<kind::Organisation>,
 ) -> ApiResult<Json<OrganizationView>> {
     check_own(&auth.principal, id)?;
-    Ok(Json(members::organisation(&app, &auth.principal).await?.into()))
+    let own = members::organisation(&app, &auth.principal).await?;
+    Ok(Json(own_view(&app, &auth.principal, own).await?))
 }
 
 async fn change(
@@ -86,7 +134,8 @@ async fn change(
     body: OrganizationBody,
 ) -> ApiResult<Json<OrganizationView>> {
     check_own(&auth.principal, id)?;
-    Ok(Json(members::update_organisation(app, &auth.principal, body.name, body.time_zone).await?.into()))
+    let changed = members::update_organisation(app, &auth.principal, body.name, body.time_zone).await?;
+    Ok(Json(own_view(app, &auth.principal, changed).await?))
 }
 
 /// Change name or time zone. As with PATCH, absent fields stay.

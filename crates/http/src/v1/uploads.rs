@@ -21,7 +21,7 @@ pub(crate) struct PresignBody {
     model_name: Option<String>,
     /// `file`.
     field_name: Option<String>,
-    /// Bytes.
+    /// Bytes of the file; the form takes no more. 0 when they are not known: up to the server's limit.
     #[schema(value_type = Option<u64>)]
     file_size: Option<serde_json::Value>,
 }
@@ -103,5 +103,6 @@ pub(crate) async fn store(
             return Err(error);
         }
     }
+    field.end_file();
     Ok(receiving.finish(app).await?)
 }

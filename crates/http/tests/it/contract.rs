@@ -137,6 +137,7 @@ const PUBLISHED: &[(&str, &str, &[u16])] = &[
     ("DELETE", "tools/{}/", &[204]),
     // The organisation.
     ("GET", "organizations/", &[200]),
+    ("POST", "organizations/", &[201]),
     ("GET", "organizations/{}/", &[200]),
     ("PATCH", "organizations/{}/", &[200]),
     ("GET", "organizations/{}/members/", &[200]),

@@ -202,14 +202,47 @@ async fn refusals_free_the_key_and_bad_keys_are_refused() {
 async fn a_form_with_a_file_takes_a_key_too() {
     let app = TestApp::start().await;
     let owner = app.owner();
-    let send = async |bytes: &[u8]| {
-        let form = Form::new().part("file", Part::bytes(bytes.to_vec()).file_name("note.txt"));
-        let request = owner.request(Method::POST, "attachments/").header("idempotency-key", "form");
+    // Each form has a boundary of its own.
+    let send_form = async |key: &str, form: Form| {
+        let request = owner.request(Method::POST, "attachments/").header("idempotency-key", key);
         owner.send(request.multipart(form)).await
     };
-    let first = send(b"some bytes").await.expect(201);
-    let again = send(b"some bytes").await.expect(201);
-    assert_eq!(first.body, again.body);
-    assert_eq!(send(b"some more bytes").await.status.as_u16(), 422);
-    assert_eq!(owner.get("attachments/").await.body_of(200)["count"], 1);
+    let file = |bytes: &[u8], name: &str| Part::bytes(bytes.to_vec()).file_name(name.to_owned());
+    let form = |bytes: &[u8]| Form::new().text("note", "one").part("file", file(bytes, "note.txt"));
+    let large: Vec<u8> = (0..3_000_000_u32).map(|number| number.to_le_bytes()[0]).collect();
+    let mut changed = large.clone();
+    changed[2_999_999] ^= 1;
+    let longer = [large.as_slice(), b"x"].concat();
+    for (key, bytes, same_length, longer) in [
+        ("small", b"some bytes".as_slice(), b"same bytes".as_slice(), b"some more bytes".as_slice()),
+        ("large", large.as_slice(), changed.as_slice(), longer.as_slice()),
+    ] {
+        let first = send_form(key, form(bytes)).await.expect(201);
+        let again = send_form(key, form(bytes)).await.expect(201);
+        assert!(!is_replayed(&first) && is_replayed(&again));
+        assert_eq!(first.body, again.body);
+        for other in [
+            form(same_length),
+            form(longer),
+            form(b""),
+            Form::new().text("note", "two").part("file", file(bytes, "note.txt")),
+            Form::new().part("file", file(bytes, "note.txt")),
+            Form::new().text("note", "one").part("file", file(bytes, "other.txt")),
+            Form::new().text("note", "one"),
+        ] {
+            assert_eq!(send_form(key, other).await.body_of(422)["code"], "unprocessable");
+        }
+        let upload = json!({"file": first.json()["file"]});
+        assert_eq!(post(&owner, "attachments/", key, &upload).await.status.as_u16(), 422);
+    }
+    assert_eq!(owner.get("attachments/").await.body_of(200)["count"], 2);
+    // A refusal frees the key, and so does a form that has no end.
+    let wrong = Form::new().text("other", "x");
+    assert_eq!(send_form("wrong", wrong).await.status.as_u16(), 400);
+    let cut = owner.request(Method::POST, "attachments/").header("idempotency-key", "wrong");
+    let cut = cut.header("content-type", "multipart/form-data; boundary=line");
+    let cut = cut.body("--line\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nsome");
+    assert_eq!(owner.send(cut).await.status.as_u16(), 400);
+    send_form("wrong", form(b"some bytes")).await.expect(201);
+    assert_eq!(owner.get("attachments/").await.body_of(200)["count"], 3);
 }

@@ -23,7 +23,46 @@ async fn an_organisation_has_a_name_and_a_time_zone() {
         let refused = owner.put(&path, &json!({"timeZone": bad})).await.body_of(400);
         assert!(refused["timeZone"].is_array(), "{refused}");
     }
-    assert_eq!(owner.post("organizations/", &json!({"name": "Second"})).await.status.as_u16(), 405);
+}
+
+#[tokio::test]
+async fn whoever_runs_the_installation_makes_further_organisations() {
+    let app = TestApp::start().await;
+    let owner = app.owner();
+    let made = owner.post("organizations/", &json!({"name": " Second ", "timeZone": "europe/berlin"})).await;
+    let made = made.body_of(201);
+    assert_eq!((made["name"].as_str(), made["timeZone"].as_str()), (Some("Second"), Some("Europe/Berlin")));
+    assert_eq!(made["storedBytes"], 0);
+    let second = app.with_header(&format!("Api-Key {}", made["apiKey"].as_str().unwrap()));
+    let list = second.get("organizations/").await.body_of(200);
+    assert_eq!((list["count"].as_u64(), &list["results"][0]["id"]), (Some(1), &made["id"]));
+    assert_eq!(second.get("users/current/").await.body_of(200)["role"], "owner");
+    let bots = second.get("chatbots/").await.body_of(200);
+    second.ask(bots["results"][0]["id"].as_str().unwrap(), "Hello?").await;
+    // Whoever made it has no part in it.
+    assert_eq!(owner.get("organizations/").await.body_of(200)["count"], 1);
+    let path = format!("organizations/{}/", made["id"].as_str().unwrap());
+    owner.get(&path).await.expect(404).json();
+    owner.get(&format!("chatbots/{}/", bots["results"][0]["id"].as_str().unwrap())).await.expect(404).json();
+    let log = owner.get("audit-log/").await.body_of(200);
+    assert_eq!(
+        (&log["results"][0]["operation"], &log["results"][0]["status"]),
+        (&json!("organizations/"), &json!(201))
+    );
+    assert!(!log.to_string().contains(made["apiKey"].as_str().unwrap()));
+
+    let place = place(&owner).await;
+    let admin = owner.make(&format!("{place}/members/"), &json!({"name": "Admin", "role": "admin"})).await;
+    let most = "organisation:read organisation:write chatbots:write knowledge:write";
+    for other in [second, app.other_organisation().await, app.member(&admin).await, app.key(most).await] {
+        let refused = other.post("organizations/", &json!({"name": "Third"})).await;
+        assert_eq!(refused.body_of(403)["code"], "permission_denied");
+    }
+    for bad in [json!({}), json!({"name": " "})] {
+        assert!(owner.post("organizations/", &bad).await.body_of(400)["name"].is_array(), "{bad}");
+    }
+    let nowhere = json!({"name": "x", "timeZone": "Mars/Base"});
+    assert!(owner.post("organizations/", &nowhere).await.body_of(400)["timeZone"].is_array());
 }
 
 #[tokio::test]
@@ -104,7 +143,11 @@ async fn groups_add_to_what_a_member_may() {
     assert_eq!(added[0]["user"]["id"], own);
     let bot = json!({"chatbots": [app.first.chatbot]});
     owner.post(&format!("{path}/group-chatbots/bulk-create/"), &bot).await.expect(201);
-    assert_eq!(owner.get(&format!("{path}/group-chatbots/")).await.body_of(200)["count"], 1);
+    let linked = owner.get(&format!("{path}/group-chatbots/")).await.body_of(200);
+    assert_eq!(linked["count"], 1);
+    // With a chatbot it would limit its members, who then could not change groups.
+    let link = format!("{path}/group-chatbots/{}/", linked["results"][0]["id"].as_str().unwrap());
+    owner.delete(&link).await.expect(204);
     let me = format!("{place}/members/{}/", own.as_str().unwrap());
     owner.patch(&me, &json!({"role": "viewer"})).await.expect(200);
     // A viewer who may do this through the group alone.

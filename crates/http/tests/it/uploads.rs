@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use parlance_domain::Timestamp;
 use parlance_testkit::{ManualClock, Method, TestApp};
 use reqwest::multipart::{Form, Part};
@@ -45,7 +47,9 @@ async fn a_form_has_six_fields_and_works_for_its_time_only() {
         form
     };
     let signature = fields["x-amz-signature"].as_str().unwrap();
-    let flipped = signature.replace('0', "1");
+    // A digit that every signature has: one of 64 hexadecimal digits in sixty has no 0 to be changed.
+    let flipped = format!("{}{}", if signature.starts_with('0') { '1' } else { '0' }, &signature[1..]);
+    assert_ne!(flipped, signature);
     let another = owner.presign("attachment", "other.txt", 5).await;
     for bad in [
         change("key", "media/chat/attachment/other.txt"),
@@ -58,6 +62,9 @@ async fn a_form_has_six_fields_and_works_for_its_time_only() {
     ] {
         owner.post_form(&bad, "a.txt", b"hello").await.expect(403).json();
     }
+    // The form is for the five bytes that were announced.
+    let refused = owner.post_form(&form, "a.txt", b"hello!").await.body_of(413);
+    assert_eq!(refused["detail"], "the request is larger than the limit of 5 bytes.");
     owner.post_form(&form, "a.txt", &[b'x'; 1001]).await.expect(413).json();
     // The file must come last: what follows it is not read.
     let url = form["url"].as_str().unwrap();
@@ -86,6 +93,33 @@ async fn a_form_has_six_fields_and_works_for_its_time_only() {
     owner.post_form(&form, "a.txt", b"other").await.expect(409).json();
     assert_eq!(stored_files(&app).len(), 1);
     owner.post("attachments/", &json!({"file": form["fields"]["key"]})).await.expect(201).json();
+}
+
+/// The condition on the length in the policy of a form.
+fn length_range(form: &Value) -> Value {
+    let policy = STANDARD.decode(form["fields"]["policy"].as_str().unwrap()).unwrap();
+    serde_json::from_slice::<Value>(&policy).unwrap()["conditions"][0].clone()
+}
+
+#[tokio::test]
+async fn a_form_takes_what_was_announced_and_no_more() {
+    let app = TestApp::builder().settings(|settings| settings.max_upload_bytes = 1000).start().await;
+    let owner = app.owner();
+    for (announced, largest) in [(1, 1), (999, 999), (1000, 1000), (0, 1000)] {
+        let form = owner.presign("attachment", "a.bin", announced).await;
+        assert_eq!(length_range(&form), json!(["content-length-range", 0, largest]));
+        owner.post_form(&form, "a.bin", &vec![b'x'; largest + 1]).await.expect(413).json();
+        // The refusal used nothing up.
+        owner.post_form(&form, "a.bin", &vec![b'x'; largest]).await.expect(204);
+    }
+    let form = owner.presign("attachment", "a.bin", 5).await;
+    owner.post_form(&form, "a.bin", b"").await.expect(204);
+    let words = json!({"filename": "a", "modelName": "x", "fieldName": "file", "fileSize": " 7 "});
+    let form = owner.post("upload-presigned-url/", &words).await.body_of(200);
+    assert_eq!(length_range(&form), json!(["content-length-range", 0, 7]));
+    assert_eq!(stored_files(&app).len(), 5);
+    let over = json!({"filename": "a", "modelName": "x", "fieldName": "file", "fileSize": 1001});
+    owner.post("upload-presigned-url/", &over).await.expect(413).json();
 }
 
 #[tokio::test]

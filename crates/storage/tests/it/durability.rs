@@ -121,7 +121,7 @@ async fn write_until_killed(task: &str) {
                         let key = id.to_string();
                         let upload =
                             Upload { id, blob_key: key.clone(), filename: "f".into(), size: 1, created_at: NOW };
-                        uploads::insert(tx, tenant, &upload).await?;
+                        uploads::insert(tx, tenant, &upload, None).await?;
                         let job = NewJob {
                             id: crate::world::id(),
                             kind: "k",

@@ -255,7 +255,7 @@ async fn takes_over_nothing(world: &World, all: &Things, scope: Scope) {
         providers::upsert(tx, who, &providers::Provider { name: "taken".into(), ..kept.provider.clone() }).await
     }));
     drop(write!(world, scope, tx, kept => async {
-        uploads::insert(tx, who, &uploads::Upload { size: 99, ..kept.upload.clone() }).await
+        uploads::insert(tx, who, &uploads::Upload { size: 99, ..kept.upload.clone() }, None).await
     }));
     drop(write!(world, scope, tx, kept => async {
         records::insert(tx, who, &records::Record { id: id(), output_message: "taken".into(), ..kept.record.clone() }).await

@@ -17,6 +17,7 @@ mod knowledge;
 mod members;
 mod opening;
 mod organisations;
+mod reach;
 mod replies;
 mod request_rows;
 mod row_level_security;

@@ -138,7 +138,7 @@ async fn a_backup_copies_what_another_process_writes_to() {
         for number in 0..200 {
             let name = format!("attachments/{number:03}.txt");
             let upload = Upload { id: id(), blob_key: name, ..all.upload.clone() };
-            write!(world, world.tenant, tx, upload => uploads::insert(tx, world.tenant, &upload)).unwrap();
+            write!(world, world.tenant, tx, upload => uploads::insert(tx, world.tenant, &upload, None)).unwrap();
         }
     };
     let (copied, ()) = tokio::join!(snapshot::copy_in_use(&database, &target), writing);

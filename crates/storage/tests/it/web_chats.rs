@@ -175,7 +175,7 @@ async fn origins_files_and_secret_of_a_web_chat() {
     // What a page shows is kept.
     let upload = uploads::Upload { id: id(), blob_key: "media/logo.png".into(), ..all.upload.clone() };
     let key = [upload.blob_key.clone()];
-    write!(world, tenant, tx => uploads::insert(tx, tenant, &upload)).unwrap();
+    write!(world, tenant, tx => uploads::insert(tx, tenant, &upload, None)).unwrap();
     write!(world, tenant, tx, key => web_chats::set_files(tx, tenant, page_id, &key)).unwrap();
     assert!(!write!(world, tenant, tx, key => uploads::delete_abandoned(tx, tenant, &key[0])).unwrap());
     write!(world, tenant, tx, key => uploads::release(tx, tenant, &key[0])).unwrap();

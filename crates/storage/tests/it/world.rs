@@ -388,7 +388,7 @@ fn insert_all(tx: &mut Tx, tenant: Tenant, all: Box<Things>) -> BoxFuture<'_, Re
         faqs::insert(tx, tenant, &all.faq).await?;
         labels::set_of_faq(tx, tenant, all.faq.id, &[all.label.id]).await?;
         index_changes::insert(tx, tenant, &all.change).await?;
-        uploads::insert(tx, tenant, &all.upload).await?;
+        uploads::insert(tx, tenant, &all.upload, None).await?;
         web_chats::insert(tx, tenant, &all.web_chat).await?;
         inboxes::insert(tx, tenant, &all.inbox).await?;
         contacts::insert(tx, tenant, &all.contact, all.inbox.id).await?;

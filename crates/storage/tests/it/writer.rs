@@ -12,7 +12,7 @@ fn upload(key: &str) -> Upload {
 }
 
 async fn insert(tx: &mut Tx, tenant: Tenant, key: &str) -> parlance_domain::Result<()> {
-    uploads::insert(tx, tenant, &upload(key)).await
+    uploads::insert(tx, tenant, &upload(key), None).await
 }
 
 async fn stored(db: &Db, tenant: Tenant, key: &str) -> bool {
@@ -126,9 +126,9 @@ async fn a_write_whose_statement_fails_is_undone_whole() {
     let tenant = world.tenant;
     let twin = upload("b");
     let outcome = write!(world, tenant, tx, twin => async {
-        uploads::insert(tx, tenant, &twin).await?;
+        uploads::insert(tx, tenant, &twin, None).await?;
         // The same id again under another key.
-        uploads::insert(tx, tenant, &Upload { blob_key: "c".into(), ..twin.clone() }).await
+        uploads::insert(tx, tenant, &Upload { blob_key: "c".into(), ..twin.clone() }, None).await
     });
     assert!(matches!(outcome, Err(Error::Conflict(_))), "{outcome:?}");
     assert_eq!(count(&world.db).await, 0);
@@ -215,7 +215,7 @@ async fn a_connection_to_read_with_cannot_write_on_sqlite_and_the_database_is_re
     assert!(world.db.is_ready().await);
     let tenant = world.tenant;
     if world.db.engine_name() == "sqlite" {
-        assert!(read!(world, tenant, tx => uploads::insert(tx, tenant, &upload("x"))).is_err());
+        assert!(read!(world, tenant, tx => uploads::insert(tx, tenant, &upload("x"), None)).is_err());
         assert_eq!(count(&world.db).await, 0);
     }
     world.db.clone().close().await;
