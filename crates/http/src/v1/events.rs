@@ -13,6 +13,7 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use parlance_domain::kind::{self, ConversationId, MessageId};
 use parlance_domain::{Error, Result, Tenant, Timestamp};
+use parlance_service::display::{self, Display};
 use parlance_service::events::{self, Event, Listener, Topic, What};
 use parlance_service::{App, authenticate, conversations};
 use parlance_storage::message_lists::{self, Sent};
@@ -55,6 +56,8 @@ impl Told {
 struct Page {
     app: App,
     tenant: Tenant,
+    /// What it is shown of answers beside their text.
+    display: Display,
     topic: Topic,
     listener: Listener,
     /// The `Authorization` header it came with.
@@ -121,9 +124,16 @@ impl Page {
     }
 
     /// Whether the credential is still good. A fault of the database is no reason to send a page away.
-    async fn is_allowed(&self) -> bool {
-        let principal = authenticate::authenticate(&self.app, Some(self.credential.as_bytes())).await;
-        !matches!(principal, Err(Error::Unauthenticated(_) | Error::Forbidden(_)))
+    /// Notes what the page is shown from now on.
+    async fn is_allowed(&mut self) -> bool {
+        let principal = match authenticate::authenticate(&self.app, Some(self.credential.as_bytes())).await {
+            Ok(principal) => principal,
+            Err(error) => return !matches!(error, Error::Unauthenticated(_) | Error::Forbidden(_)),
+        };
+        if let Ok(display) = display::of(&self.app, &principal).await {
+            self.display = display;
+        }
+        true
     }
 
     /// The next messages that were missed; nothing when there are no more.
@@ -179,7 +189,7 @@ impl Page {
         if (at, message) > (self.told.at, self.told.message) {
             self.told = Told { at, message };
         }
-        let members = json!({"message": view(&self.app, self.tenant, sent.clone())});
+        let members = json!({"message": view(&self.app, (self.tenant, self.display), sent.clone())});
         self.write(text, (Some(conversation), Some(message)), ("message", &sent.message.content), &members);
     }
 
@@ -220,7 +230,7 @@ impl Page {
 
 /// The response that tells what happens from now on, and before that what was missed since the
 /// event `Last-Event-ID`.
-fn open(app: App, tenant: Tenant, topic: Topic, headers: &HeaderMap) -> Response {
+fn open(app: App, (tenant, display): (Tenant, Display), topic: Topic, headers: &HeaderMap) -> Response {
     // Listening begins first, so that nothing falls between it and what is read.
     let listener = events::listen(&app, topic);
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(Told::parse);
@@ -230,6 +240,7 @@ fn open(app: App, tenant: Tenant, topic: Topic, headers: &HeaderMap) -> Response
         is_behind: last.is_some(),
         told: last.unwrap_or(now),
         tenant,
+        display,
         topic,
         listener,
         credential,
@@ -268,7 +279,8 @@ pub(crate) async fn of_conversation(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     conversations::find(&app, &caller.principal, id).await?;
-    Ok(open(app, caller.tenant(), Topic::Conversation(id), &headers))
+    let display = display::of(&app, &caller.principal).await?;
+    Ok(open(app, (caller.tenant(), display), Topic::Conversation(id), &headers))
 }
 
 /// Follow what happens in all conversations of an inbox.
@@ -282,7 +294,7 @@ pub(crate) async fn of_inbox(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     conversations::find_inbox(&app, &auth.principal, id).await?;
-    Ok(open(app, auth.tenant(), Topic::Inbox(id), &headers))
+    Ok(open(app, (auth.tenant(), Display::ALL), Topic::Inbox(id), &headers))
 }
 
 /// Whether somebody types.
