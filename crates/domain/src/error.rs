@@ -32,6 +32,9 @@ pub enum Error {
     /// The thing is in a state that does not allow this.
     #[error("{0}")]
     Conflict(String),
+    /// A person has taken the conversation over, so the assistant does not answer in it.
+    #[error("A person answers in this conversation now. Send the message with POST messages/ instead.")]
+    TakenOver,
     /// The same idempotency key was used with another body.
     #[error("{0}")]
     Unprocessable(String),

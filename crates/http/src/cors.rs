@@ -16,18 +16,23 @@ use parlance_service::visitor_sessions::is_allowed_origin;
 use parlance_storage::{Scope, web_chats};
 
 /// What a visitor's page may call.
-const VISITOR_OPERATIONS: [(&str, &str); 16] = [
+const VISITOR_OPERATIONS: [(&str, &str); 21] = [
     ("GET", "/api/v1/web-chats/{id}/"),
     ("POST", "/api/v1/web-chats/{id}/sessions/"),
     ("POST", "/api/v1/web-chats/{id}/completions/"),
+    ("GET", "/api/v1/chatbots/{id}/"),
+    ("GET", "/api/v1/conversations/"),
     ("POST", "/api/v1/conversations/"),
     ("GET", "/api/v1/conversations/{id}/"),
     ("GET", "/api/v1/messages/"),
     ("POST", "/api/v1/messages/"),
     ("GET", "/api/v1/messages/{id}/"),
+    ("PATCH", "/api/v1/messages/{id}/"),
     ("PUT", "/api/v1/messages/{id}/feedback/"),
+    ("DELETE", "/api/v1/messages/{id}/feedback/"),
     ("GET", "/api/v1/messages/{id}/stream/"),
     ("POST", "/api/v1/messages/{id}/cancel/"),
+    ("GET", "/api/v1/allowed-file-types/"),
     ("POST", "/api/v1/upload-presigned-url/"),
     ("POST", "/api/v1/conversations/{id}/attachments/"),
     ("GET", "/api/v1/conversations/{id}/events/"),
@@ -62,7 +67,8 @@ pub(crate) async fn let_pages_in(State(app): State<App>, request: Request, next:
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after, x-request-id"));
         if is_preflight {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PUT"));
+            let methods = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
+            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
             headers.insert(
                 header::ACCESS_CONTROL_ALLOW_HEADERS,
                 HeaderValue::from_static("authorization, content-type, idempotency-key, last-event-id, x-request-id"),

@@ -53,6 +53,7 @@ fn describe(error: &Error) -> (StatusCode, &'static str, String) {
             (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text.clone())
         }
         Error::Conflict(text) => (StatusCode::CONFLICT, "conflict", text.clone()),
+        Error::TakenOver => (StatusCode::CONFLICT, "taken_over", error.to_string()),
         Error::Unprocessable(text) => (StatusCode::UNPROCESSABLE_ENTITY, "unprocessable", text.clone()),
         Error::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large", format!("{error}.")),
         Error::RateLimited { .. } => (StatusCode::TOO_MANY_REQUESTS, "throttled", format!("{error}.")),

@@ -10,8 +10,10 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{HeaderValue, header};
+use parlance_domain::kind::{ConversationId, MessageId};
 use parlance_domain::{Principal, Tenant};
 use parlance_service::App;
+use parlance_service::display::Display;
 use parlance_service::live_answer::{AnswerEvent, Done, End, Reader};
 use parlance_service::open_streams::watch;
 use serde_json::{Value, json};
@@ -25,6 +27,8 @@ const KEEP_ALIVE_COMMENT: &[u8] = b": keep-alive\n\n";
 pub(crate) struct Events {
     app: App,
     tenant: Tenant,
+    /// What the reader is shown beside the text.
+    display: Display,
     /// The members that every event has, as JSON without its closing brace.
     prefix: String,
 }
@@ -32,16 +36,21 @@ pub(crate) struct Events {
 impl Events {
     /// For the answer that `reader` reads.
     pub(crate) fn of(app: &App, reader: &Reader) -> Self {
-        let answer = reader.answer();
-        Self::new(app, answer.tenant, &answer.conversation.to_string(), &answer.message.to_string())
+        let about = &reader.answer().about;
+        Self::new(app, (about.tenant, reader.display()), about.conversation, about.message)
     }
 
-    /// For a message of a conversation.
-    pub(crate) fn new(app: &App, tenant: Tenant, conversation: &str, message: &str) -> Self {
+    /// For a message of a conversation, and a reader who is shown this much.
+    pub(crate) fn new(
+        app: &App,
+        (tenant, display): (Tenant, Display),
+        conversation: ConversationId,
+        message: MessageId,
+    ) -> Self {
         let prefix = format!(
             r#"{{"conversationId":"{conversation}","conversation_id":"{conversation}","messageId":"{message}""#
         );
-        Self { app: app.clone(), tenant, prefix }
+        Self { app: app.clone(), tenant, display, prefix }
     }
 
     /// Appends event number `number`.
@@ -61,9 +70,9 @@ impl Events {
             }
             AnswerEvent::Citations(cited) => {
                 frame.push_str(r#","type":"citations","content":"","done":false,"citations":"#);
-                push_json(frame, &citations(&self.app, self.tenant, cited));
+                push_json(frame, &citations(&self.app, self.tenant, self.display, cited));
                 frame.push_str(r#","citationNodes":"#);
-                push_json(frame, &citation_nodes(cited));
+                push_json(frame, &citation_nodes(self.display, cited));
                 frame.push('}');
             }
             AnswerEvent::End(end) => {
@@ -83,8 +92,8 @@ impl Events {
             End::Done(done) => {
                 members.push(("type", json!("done")));
                 members.push(("recordId", json!(done.record)));
-                members.push(("citations", json!(citations(&self.app, self.tenant, &done.cited))));
-                members.push(("citationNodes", json!(citation_nodes(&done.cited))));
+                members.push(("citations", json!(citations(&self.app, self.tenant, self.display, &done.cited))));
+                members.push(("citationNodes", json!(citation_nodes(self.display, &done.cited))));
                 members.push(("canvas", Value::Null));
                 members.push(("usage", usage(done)));
                 members.push(("processingTime", json!(done.processing_time)));

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt};
 use parlance_domain::kind::{ChatbotId, FileId, KnowledgeBaseId, MessageId, WebChatId};
-use parlance_domain::{Error, Principal, Result, Tenant};
+use parlance_domain::{Error, FieldErrors, Principal, Result, Tenant};
 use parlance_llm::{ChatEvent, ChatRequest, Image, Usage};
 use parlance_retrieval::BaseScope;
 use parlance_storage::chatbots::Chatbot;
+use parlance_storage::conversations;
+use parlance_storage::messages::Message;
 use parlance_storage::request_scope::carried;
 use parlance_storage::web_chats::WebChat;
-use parlance_storage::{conversations, messages};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument;
 
@@ -23,18 +24,18 @@ use crate::answer_end::{failed, store};
 use crate::answer_faults::{self, Fault};
 use crate::citations::Cited;
 use crate::conversation_turn::{self, Channel, OpenTurn, Question};
-use crate::live_answer::{End, LiveAnswer, Reader};
+use crate::conversations::may_see;
+use crate::display::{self, Display};
+use crate::live_answer::{About, End, LiveAnswer, Reader};
 use crate::models::Chat;
 use crate::open_streams::watch;
 use crate::prompt::{PromptParts, condense_request, request, source_text};
 use crate::query_metadata::{self, Layer};
-use crate::rate_limit::Kind;
 use crate::reply::Owed;
 use crate::search::{Found, SearchResult, search};
-use crate::spending::{self, Reservation};
 use crate::timing::{ProcessingTime, since};
 use crate::turn_plan::{TurnPlan, turn_plan};
-use crate::{App, attachments, events, labels};
+use crate::{App, attachments, events, labels, messages, rate_limit, spending};
 
 /// Bytes of an answer's text and reasoning at most.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -53,12 +54,24 @@ pub(crate) struct Turn {
     pub(crate) channel: String,
     /// The reply that the turn is, when it answers a stored message.
     pub(crate) reply: Option<Owed>,
-    /// What was set aside of the web chat's daily limit.
-    pub(crate) reservation: Option<Reservation>,
     pub(crate) started: Instant,
     /// The place among the answers that are made at the same time.
     #[expect(dead_code, reason = "held, not read")]
     pub(crate) slot: OwnedSemaphorePermit,
+}
+
+impl Turn {
+    /// Which answer it makes, and whose.
+    pub(crate) fn about(&self) -> About {
+        About {
+            tenant: self.tenant,
+            message: self.open.answer,
+            conversation: self.open.conversation,
+            inbox: self.open.inbox,
+            contact: self.open.contact,
+            gives_way: self.reply.is_some() || self.question.channel.is_some_and(|channel| channel.visitor.is_some()),
+        }
+    }
 }
 
 /// What a turn has gathered so far; survives the cancellation of the task that gathers it.
@@ -96,6 +109,7 @@ pub async fn start_in_web_chat(
     let view = crate::web_chats::get(app, principal.tenant, web_chat).await?;
     let inbox = view.inbox.map(|(id, _)| id).ok_or(Error::NotFound("web chat"))?;
     let visitor = principal.visitor();
+    let mut asked = Asked { chatbot: view.web_chat.chatbot_id, limits: None, display: Display::ALL };
     if let Some(visitor) = visitor {
         if visitor.web_chat != web_chat {
             return Err(Error::NotFound("web chat"));
@@ -103,14 +117,13 @@ pub async fn start_in_web_chat(
         if question.sender.is_some() || question.source_id.is_some() {
             return Err(Error::Refused("A visitor asks in their own name."));
         }
-        let (now, settings) = (Instant::now(), &app.settings);
-        app.rate_limits.check(Kind::VisitorAnswers, &visitor.contact, settings.visitor_answer_rate, now)?;
-        app.rate_limits.check(Kind::WebChatAnswers, &web_chat, settings.web_chat_answer_rate, now)?;
+        rate_limit::admit_answer(app, visitor)?;
         question.sender = Some(visitor.contact);
+        asked.display = Display::of_visitors(&view.settings.flags);
+        asked.limits = Some(view.web_chat);
     }
-    let limits = visitor.is_some().then_some(view.web_chat.clone());
     question.channel = Some(Channel { inbox, visitor: visitor.map(|visitor| visitor.contact) });
-    begin(app, principal, (view.web_chat.chatbot_id, limits), question).await
+    begin(app, principal, asked, question).await
 }
 
 /// Stores the question and starts its answer.
@@ -118,14 +131,23 @@ pub async fn start_in_web_chat(
 /// # Errors
 /// Whatever can fail with a status: nothing was stored then.
 pub async fn start(app: &App, principal: &Principal, chatbot: ChatbotId, question: Question) -> Result<Reader> {
-    begin(app, principal, (chatbot, None), question).await
+    begin(app, principal, Asked { chatbot, limits: None, display: Display::ALL }, question).await
+}
+
+/// Who is asked, and on which terms.
+struct Asked {
+    chatbot: ChatbotId,
+    /// The web chat whose daily limits count.
+    limits: Option<WebChat>,
+    /// What the reader of the answer is shown.
+    display: Display,
 }
 
 /// Starts an answer of an assistant, within the daily limits of a web chat.
 async fn begin(
     app: &App,
     principal: &Principal,
-    (chatbot, limits): (ChatbotId, Option<WebChat>),
+    Asked { chatbot, limits, display }: Asked,
     question: Question,
 ) -> Result<Reader> {
     let started = Instant::now();
@@ -146,17 +168,15 @@ async fn begin(
     // anybody who answers it. Its reader is dropped then, which stops the answer as always.
     let starting = app.tasks.spawn(carried(async move {
         let place = (plan.chatbot.id, question.channel.map_or(plan.inbox, |channel| channel.inbox));
-        let ready = conversation_turn::resolve(&task_app, tenant, place, &question).await?;
-        let reservation = match &limits {
-            Some(web_chat) => spending::reserve(&task_app, tenant, web_chat).await?,
-            None => None,
-        };
+        let mut ready = conversation_turn::resolve(&task_app, tenant, place, &question).await?;
+        if let Some(web_chat) = &limits {
+            ready.allowance = spending::allowance(&task_app, tenant, web_chat).await?;
+        }
         let open = conversation_turn::open(&task_app, tenant, (place, ready), &question).await?;
-        let ids = (open.answer, open.conversation, open.contact);
-        let answer = task_app.streams.start(tenant, ids, grace);
-        let reader = answer.subscribe(0);
         let channel = (if question.channel.is_some() { "web" } else { "api" }).to_owned();
-        let turn = Turn { plan, chat, open, question, tenant, channel, reply: None, reservation, started, slot };
+        let turn = Turn { plan, chat, open, question, tenant, channel, reply: None, started, slot };
+        let answer = task_app.streams.start(turn.about(), grace);
+        let reader = answer.subscribe_as(0, display);
         let run_app = task_app.clone();
         let credential = watch(&task_app, &principal);
         let running = async move {
@@ -182,6 +202,10 @@ fn validate(app: &App, question: &Question) -> Result<()> {
     if question.content.trim().is_empty() && question.attachments.is_empty() {
         return Err(Error::field("message.content", "This field may not be blank."));
     }
+    let mut errors = FieldErrors::default();
+    messages::check_structured("message.contentPayload", question.content_payload.as_deref(), &mut errors);
+    messages::check_structured("message.queryMetadata", question.query_metadata.as_deref(), &mut errors);
+    errors.finish()?;
     Layer::parse(question.query_metadata.as_deref(), "message.queryMetadata")?;
     if question.attachments.len() > app.settings.max_attachments {
         let limit = app.settings.max_attachments;
@@ -443,7 +467,9 @@ async fn read_attachments(app: &App, turn: &Turn) -> (Vec<(String, String)>, Vec
 /// The answer to this message while it is made and a while after; else `None`, and the stored
 /// message says it all.
 pub async fn follow(app: &App, principal: &Principal, message: MessageId, after: usize) -> Result<Option<Reader>> {
-    Ok(live(app, principal, message).await?.map(|answer| answer.subscribe(after)))
+    let Some(answer) = live(app, principal, message).await? else { return Ok(None) };
+    let display = display::of(app, principal).await?;
+    Ok(Some(answer.subscribe_as(after, display)))
 }
 
 /// The answer in memory, if the caller may reach it. That knows nothing of groups, so the stored
@@ -456,7 +482,7 @@ async fn live(app: &App, principal: &Principal, message: MessageId) -> Result<Op
 }
 
 /// Stops an answer. Stopping one that has ended changes nothing.
-pub async fn cancel(app: &App, principal: &Principal, message: MessageId) -> Result<messages::Message> {
+pub async fn cancel(app: &App, principal: &Principal, message: MessageId) -> Result<Message> {
     if let Some(answer) = live(app, principal, message).await? {
         let reader = answer.subscribe(0);
         answer.cancel();
@@ -466,14 +492,16 @@ pub async fn cancel(app: &App, principal: &Principal, message: MessageId) -> Res
 }
 
 /// An answer as it is stored, if the caller may reach it.
-pub async fn stored(app: &App, principal: &Principal, message: MessageId) -> Result<messages::Message> {
+pub async fn stored(app: &App, principal: &Principal, message: MessageId) -> Result<Message> {
     let tenant = principal.tenant;
     let mut tx = app.db.read(tenant).await?;
-    let message = messages::get(&mut tx, tenant, message).await?;
+    let message = parlance_storage::messages::get(&mut tx, tenant, message).await?;
     let message = message.filter(|message| message.kind == "outgoing").ok_or(Error::NotFound("message"))?;
-    if let Some(visitor) = principal.visitor() {
+    if principal.visitor().is_some() {
         let conversation = conversations::get(&mut tx, tenant, message.conversation_id).await?;
-        conversation.filter(|own| own.contact_id == visitor.contact).ok_or(Error::NotFound("message"))?;
+        conversation
+            .filter(|own| may_see(principal, own.contact_id, own.inbox_id))
+            .ok_or(Error::NotFound("message"))?;
     }
     Ok(message)
 }

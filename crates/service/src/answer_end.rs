@@ -16,10 +16,13 @@ use crate::App;
 use crate::answer::{Draft, Outcome, Turn};
 use crate::answer_faults::{self, Fault};
 use crate::citations::{Cited, cited_in};
-use crate::live_answer::{Done, End, LiveAnswer};
+use crate::live_answer::{About, Done, End, LiveAnswer};
 use crate::timing::since;
 use crate::webhooks::{self, NewDelivery};
 use crate::{events, keyword, reply, spending, webhook_body};
+
+/// State of an answer that was stopped.
+const CANCELLED: &str = "cancelled";
 
 /// Pauses before the end of an answer is stored again after a fault.
 const STORE_AGAIN_AFTER: [Duration; 4] =
@@ -34,7 +37,7 @@ pub(crate) async fn store(app: &App, turn: &Turn, answer: &LiveAnswer, mut draft
     let (state, error) = match &outcome {
         Outcome::Complete => ("done", None),
         Outcome::Failed(fault) => ("error", Some(fault.code)),
-        Outcome::Cancelled => ("cancelled", None),
+        Outcome::Cancelled => (CANCELLED, None),
         Outcome::ShuttingDown => ("error", Some("shutting_down")),
     };
     let usage = draft.usage.unwrap_or_else(|| estimated(&draft, &text));
@@ -53,11 +56,14 @@ pub(crate) async fn store(app: &App, turn: &Turn, answer: &LiveAnswer, mut draft
         error,
         record,
         delivery,
+        usage,
     };
     let stored = commit(app, turn, ended).await;
-    if let Some(reservation) = turn.reservation.clone() {
-        spending::settle(app, turn.tenant, reservation, &usage).await;
-    }
+    let (outcome, state) = match &stored {
+        // A person took over while the last words were said.
+        Ok(Stored::TakenOver) => (Outcome::Cancelled, CANCELLED),
+        _ => (outcome, state),
+    };
     metrics::counter!("parlance_answers_total", "end" => state).increment(1);
     metrics::histogram!("parlance_answer_seconds").record(time.total);
     if let Err(error) = stored {
@@ -66,7 +72,7 @@ pub(crate) async fn store(app: &App, turn: &Turn, answer: &LiveAnswer, mut draft
     }
     match outcome {
         Outcome::Complete => {
-            End::Done(Box::new(Done { record: record_id, cited, usage, words, processing_time: time }))
+            End::Done(Box::new(Done { record: Some(record_id), cited, usage, words, processing_time: time }))
         }
         Outcome::Failed(fault) => failed(fault),
         Outcome::Cancelled => End::Cancelled,
@@ -146,6 +152,15 @@ struct Ended {
     error: Option<&'static str>,
     record: Record,
     delivery: Option<NewDelivery>,
+    usage: Usage,
+}
+
+/// How the end of an answer was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stored {
+    AsItEnded,
+    /// As cancelled, because a person had taken the conversation over.
+    TakenOver,
 }
 
 /// What the assistant's webhook is told: replies to stored messages only.
@@ -159,12 +174,12 @@ fn delivery(app: &App, turn: &Turn, text: &str, cited: &[Cited]) -> Option<NewDe
 
 /// Stores the end of an answer; after a fault of the database again, a few times, because the
 /// answer itself cannot be made again.
-async fn commit(app: &App, turn: &Turn, ended: Ended) -> Result<()> {
+async fn commit(app: &App, turn: &Turn, ended: Ended) -> Result<Stored> {
     let ended = Arc::new(ended);
     let mut pauses = STORE_AGAIN_AFTER.iter();
     loop {
         let error = match try_commit(app, turn, Arc::clone(&ended)).await {
-            Ok(()) => return Ok(()),
+            Ok(stored) => return Ok(stored),
             // Another worker has taken the reply over.
             Err(error @ Error::Conflict(_)) if turn.reply.is_some() => return Err(error),
             Err(error) => error,
@@ -175,32 +190,41 @@ async fn commit(app: &App, turn: &Turn, ended: Ended) -> Result<()> {
     }
 }
 
-async fn try_commit(app: &App, turn: &Turn, ended: Arc<Ended>) -> Result<()> {
+async fn try_commit(app: &App, turn: &Turn, ended: Arc<Ended>) -> Result<Stored> {
     let (tenant, owed, writer) = (turn.tenant, turn.reply.clone(), app.clone());
-    let (conversation, message) = (turn.open.conversation, turn.open.answer);
+    let About { conversation, message, gives_way, .. } = turn.about();
     let now = app.now();
-    app.db
+    let stored = app
+        .db
         .write(tenant, move |tx| {
             Box::pin(async move {
                 if let Some(owed) = &owed {
                     reply::settle(tx, &writer, tenant, owed).await?;
                 }
                 let at = Activity { at: now, unread: 0, title: "", title_folded: "" };
+                conversations::touch(tx, tenant, conversation, &at).await?;
+                // The conversation's row is held by now, so this stays true.
+                let is_taken_over = gives_way
+                    && ended.error.is_none()
+                    && conversations::get(tx, tenant, conversation)
+                        .await?
+                        .is_some_and(|known| !known.auto_reply_enabled);
                 let ending = Ending {
-                    state: ended.state,
+                    state: if is_taken_over { CANCELLED } else { ended.state },
                     content: &ended.text,
                     citations: &ended.citations,
                     error: ended.error,
                     terms: &ended.terms,
                 };
-                conversations::touch(tx, tenant, conversation, &at).await?;
                 messages::end(tx, tenant, message, &ending, now).await?;
                 records::insert(tx, tenant, &ended.record).await?;
-                if let Some(delivery) = &ended.delivery {
+                if let Some(delivery) = ended.delivery.as_ref().filter(|_| !is_taken_over) {
                     webhooks::put(tx, &writer, tenant, delivery).await?;
                 }
                 passages::count_hits(tx, tenant, &ended.hits).await?;
-                faqs::count_hits(tx, tenant, &ended.faq_hits).await
+                faqs::count_hits(tx, tenant, &ended.faq_hits).await?;
+                spending::settle(tx, tenant, message, &ended.usage).await?;
+                Ok(if is_taken_over { Stored::TakenOver } else { Stored::AsItEnded })
             })
         })
         .await?;
@@ -208,15 +232,17 @@ async fn try_commit(app: &App, turn: &Turn, ended: Arc<Ended>) -> Result<()> {
     if turn.reply.is_some() {
         app.job_bell.notify_one();
     }
-    Ok(())
+    Ok(stored)
 }
 
-/// How a stored answer ended, told again from its record.
-pub fn stored_end(record: &Record, cited: Vec<Cited>) -> Done {
-    let tokens: serde_json::Value = serde_json::from_str(&record.tokens).unwrap_or_default();
+/// How a stored answer ended, told again from its record. A person's reply has none: nothing was used
+/// for it.
+pub fn stored_end(record: Option<&Record>, cited: Vec<Cited>) -> Done {
+    let tokens: serde_json::Value =
+        record.and_then(|record| serde_json::from_str(&record.tokens).ok()).unwrap_or_default();
     let number = |name: &str| tokens.get(name).and_then(serde_json::Value::as_u64).unwrap_or_default();
     Done {
-        record: record.id,
+        record: record.map(|record| record.id),
         cited,
         usage: Usage {
             input_tokens: number("input"),
@@ -224,7 +250,9 @@ pub fn stored_end(record: &Record, cited: Vec<Cited>) -> Done {
             cached_tokens: number("cached"),
             estimated: tokens.get("estimated") == Some(&serde_json::Value::Bool(true)),
         },
-        words: u64::try_from(record.words_count).unwrap_or_default(),
-        processing_time: serde_json::from_str(&record.processing_time).unwrap_or_default(),
+        words: record.and_then(|record| u64::try_from(record.words_count).ok()).unwrap_or_default(),
+        processing_time: record
+            .and_then(|record| serde_json::from_str(&record.processing_time).ok())
+            .unwrap_or_default(),
     }
 }

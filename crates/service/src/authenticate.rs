@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use parlance_domain::kind::{ApiKeyId, ChatbotId, UserId, VisitorSessionId, WebChatId};
 use parlance_domain::{Error, Principal, PrincipalKind, Reach, Result, Role, Scopes, Tenant, Timestamp, Visitor};
 use parlance_storage::api_keys::{self, ApiKey};
-use parlance_storage::{Scope, Tx, groups, members};
+use parlance_storage::{Scope, Tx, groups, members, visitor_sessions};
 use sha2::{Digest, Sha256};
 
 use crate::App;
 use crate::rate_limit::Kind;
+use crate::visitor_sessions::is_good;
 use crate::web_chats::WebChatView;
 
 /// A revoked key stops working within this time on every node.
@@ -155,7 +156,8 @@ pub async fn still_valid(app: &App, principal: &Principal) -> Result<bool> {
         }
         PrincipalKind::Visitor(visitor) => {
             let mut tx = app.db.read(principal.tenant).await?;
-            parlance_storage::visitor_sessions::has_live(&mut tx, principal.tenant, visitor, app.now()).await
+            let footing = visitor_sessions::footing(&mut tx, principal.tenant, visitor, app.now()).await?;
+            Ok(footing.is_some_and(|footing| is_good(&footing)))
         }
     }
 }
@@ -203,9 +205,9 @@ async fn visitor(app: &App, token: &str) -> Result<Principal> {
     }
     let stored = {
         let mut tx = app.db.read(Scope::System).await?;
-        parlance_storage::visitor_sessions::live(&mut tx, session).await?
+        visitor_sessions::live(&mut tx, session).await?
     };
-    let stored = stored.filter(|stored| now < stored.expires_at).ok_or(WRONG)?;
+    let stored = stored.filter(|stored| now < stored.expires_at && is_good(&stored.footing)).ok_or(WRONG)?;
     let visitor = Visitor { web_chat: stored.web_chat_id, inbox: stored.inbox_id, contact: stored.contact_id };
     let principal = Principal {
         tenant: Tenant::authenticated(stored.organisation),

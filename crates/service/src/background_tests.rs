@@ -19,11 +19,12 @@ use parlance_storage::knowledge_bases::KnowledgeBase;
 use parlance_storage::organisations::Organisation;
 use parlance_storage::passages::{self, NewPassage};
 use parlance_storage::secrets::MasterKey;
+use parlance_storage::web_chat_usage::{self, Usage};
 use parlance_storage::{Scope, files, jobs, knowledge_bases, messages, organisations, records, testing};
 use url::Url;
 
 use crate::chatbots::ChatbotDraft;
-use crate::conversation_turn::{self, Question};
+use crate::conversation_turn::{self, Channel, Question};
 use crate::deletion::{Deletion, Step};
 use crate::files::NewFile;
 use crate::models::Catalogue;
@@ -31,7 +32,8 @@ use crate::place::Place;
 use crate::settings::Settings;
 use crate::streams::Retention;
 use crate::uploads::UploadRequest;
-use crate::{App, Parts, deletion, indexer, ingest, uploads};
+use crate::web_chats::WebChatDraft;
+use crate::{App, Parts, deletion, indexer, ingest, spending, uploads};
 
 struct World {
     app: App,
@@ -267,14 +269,26 @@ async fn an_answer_that_a_crash_ended_leaves_a_record() {
     let (app, tenant) = (&world.app, world.tenant);
     let draft = ChatbotDraft { name: Some("Bot".into()), ..ChatbotDraft::default() };
     let (bot, _) = crate::chatbots::create(app, tenant, draft).await.unwrap();
-    let question = Question { content: "幾點開門？".into(), ..Question::default() };
-    let inbox = {
-        let mut tx = app.db.read(tenant).await.unwrap();
-        parlance_storage::inboxes::of_api(&mut tx, tenant, bot.chatbot.id).await.unwrap().unwrap().id
+    let draft = WebChatDraft { daily_reply_limit: Some(Some(5)), ..WebChatDraft::default() };
+    let page = crate::web_chats::create(app, tenant, draft).await.unwrap();
+    let inbox = page.inbox.as_ref().unwrap().0;
+    let channel = Some(Channel { inbox, visitor: None });
+    let question = Question { content: "幾點開門？".into(), channel, ..Question::default() };
+    let open = async |inbox| {
+        let place = (bot.chatbot.id, inbox);
+        let mut ready = conversation_turn::resolve(app, tenant, place, &question).await.unwrap();
+        ready.allowance = spending::allowance(app, tenant, &page.web_chat).await.unwrap();
+        conversation_turn::open(app, tenant, (place, ready), &question).await
     };
-    let place = (bot.chatbot.id, inbox);
-    let ready = conversation_turn::resolve(app, tenant, place, &question).await.unwrap();
-    let turn = conversation_turn::open(app, tenant, (place, ready), &question).await.unwrap();
+    let used = async || {
+        let mut tx = app.db.read(tenant).await.unwrap();
+        let (day, _) = spending::day_at(app.now(), "UTC");
+        web_chat_usage::of_day(&mut tx, tenant, page.web_chat.id, &day).await.unwrap()
+    };
+    open(app.new_id()).await.unwrap_err();
+    assert_eq!(used().await, Usage::default(), "a question that was not stored is not counted");
+    let turn = open(inbox).await.unwrap();
+    assert_eq!(used().await, Usage { replies: 1, tokens: 8_000 });
     world.clock.advance(Duration::from_secs(2));
     let (message, now) = (turn.answer, app.now());
     app.db
@@ -285,11 +299,13 @@ async fn an_answer_that_a_crash_ended_leaves_a_record() {
         .unwrap();
     assert_eq!(crate::interrupted::end_interrupted(app).await.unwrap(), 1);
     assert_eq!(crate::interrupted::end_interrupted(app).await.unwrap(), 0);
+    assert_eq!(used().await, Usage::default());
     let mut tx = app.db.read(tenant).await.unwrap();
     let record = records::of_message(&mut tx, tenant, message).await.unwrap().unwrap();
     assert_eq!((record.input_message.as_str(), record.output_message.as_str()), ("幾點開門？", ""));
     assert_eq!((record.error.as_deref(), record.chatbot_id), (Some("interrupted"), bot.chatbot.id));
     assert_eq!((record.conversation_id, record.reply_millis), (turn.conversation, 1_999));
+    assert_eq!(record.channel, "web");
     let message = messages::get(&mut tx, tenant, message).await.unwrap().unwrap();
     assert_eq!((message.state.as_str(), message.content.as_str()), ("error", "早上"));
 }

@@ -1,7 +1,7 @@
 //! Assistants.
 
 use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId, ToolId, WebChatId};
-use parlance_domain::{Error, FieldErrors, Result, Tenant, Timestamp};
+use parlance_domain::{Error, FieldErrors, Result, Tenant, Timestamp, Visitor};
 use parlance_outbound::parse_url;
 use parlance_retrieval::fold;
 use parlance_storage::chatbots::{self, Chatbot, Filter};
@@ -236,10 +236,31 @@ pub async fn update(app: &App, tenant: Tenant, id: ChatbotId, draft: ChatbotDraf
     Ok((get(app, tenant, id).await?, warnings))
 }
 
+/// The name of the assistant that a visitor talks to. Others do not exist for them.
+pub async fn name_for_visitor(app: &App, tenant: Tenant, visitor: Visitor, id: ChatbotId) -> Result<String> {
+    let mut tx = app.db.read(tenant).await?;
+    let page = web_chats::get(&mut tx, tenant, visitor.web_chat).await?;
+    if page.is_none_or(|page| page.web_chat.chatbot_id != id) {
+        return Err(Error::NotFound("chatbot"));
+    }
+    let chatbot = chatbots::get(&mut tx, tenant, id).await?.ok_or(Error::NotFound("chatbot"))?;
+    Ok(chatbot.name)
+}
+
 /// Removes an assistant. Its conversations and records stay.
 pub async fn delete(app: &App, tenant: Tenant, id: ChatbotId) -> Result<()> {
-    let deleted =
-        app.db.write(tenant, move |tx| Box::pin(async move { chatbots::delete(tx, tenant, id).await })).await?;
+    let deleted = app
+        .db
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                // Its web chats go with it; what they show is for the sweeper then.
+                let pictures = web_chats::files_of_chatbot(tx, tenant, id).await?;
+                let deleted = chatbots::delete(tx, tenant, id).await?;
+                crate::web_chats::release(tx, tenant, &pictures).await?;
+                Ok(deleted)
+            })
+        })
+        .await?;
     app.plans.forget(tenant);
     if deleted { Ok(()) } else { Err(Error::NotFound("chatbot")) }
 }

@@ -96,7 +96,7 @@ async fn upsert(
     inbox: InboxId,
     (source_id, name): (String, Option<String>),
 ) -> Result<(Contact, bool)> {
-    if let Some(mut known) = contacts::by_source(tx, tenant, inbox, &source_id).await? {
+    if let Some(mut known) = contacts::claim_source(tx, tenant, inbox, &source_id).await? {
         if let Some(name) = name.filter(|name| *name != known.name) {
             known.name_folded = fold(&name);
             known.name = name;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use parlance_domain::kind::{AttachmentId, ChatbotId, ContactId, ConversationId, InboxId, MessageId};
-use parlance_domain::{FieldErrors, Result, Tenant};
+use parlance_domain::{Error, FieldErrors, Result, Tenant};
 use parlance_retrieval::fold;
 use parlance_storage::Tx;
 use parlance_storage::attachments::{self, Attachment};
@@ -12,6 +12,7 @@ use parlance_storage::conversation_terms::Terms;
 use parlance_storage::conversations::{self, Activity, Conversation};
 use parlance_storage::messages::{self, Message};
 
+use crate::spending::{self, Allowance};
 use crate::{App, events, keyword};
 
 /// Name of a contact who did not say theirs.
@@ -82,9 +83,15 @@ pub(crate) struct Place {
     sender: Option<Contact>,
     attachments: Vec<Attachment>,
     history: Vec<Message>,
+    /// What of the web chat's day the answer is set aside from.
+    pub(crate) allowance: Option<Allowance>,
 }
 
 /// Stores a question, and the row of its answer. Returns when both are on disk.
+///
+/// # Errors
+/// `RateLimited` when the web chat's day is used up; `TakenOver` for a visitor whose conversation a
+/// person has taken over. Nothing was stored then.
 pub(crate) async fn open(
     app: &App,
     tenant: Tenant,
@@ -97,6 +104,7 @@ pub(crate) async fn open(
     parlance_storage::request_scope::note_answer(answer);
     let title = title(&question.content);
     let is_new_conversation = place.known.is_none();
+    let (allowance, is_visitor) = (place.allowance, is_visitor(question));
     let mut new_contact = None;
     let (mut conversation, contact_name, query_metadata) = if let Some((conversation, name)) = place.known {
         (conversation, name, place.query_metadata)
@@ -130,7 +138,7 @@ pub(crate) async fn open(
                 if let Some(contact) = new_contact {
                     // Somebody may have come with the same source id since it was looked for.
                     let known = match &contact.source_id {
-                        Some(source_id) => contacts::by_source(tx, tenant, inbox, source_id).await?,
+                        Some(source_id) => contacts::claim_source(tx, tenant, inbox, source_id).await?,
                         None => None,
                     };
                     if let Some(known) = known {
@@ -147,9 +155,17 @@ pub(crate) async fn open(
                     let title_folded = fold(&title);
                     let activity = Activity { at: now, unread: 1, title: &title, title_folded: &title_folded };
                     conversations::touch(tx, tenant, conversation.id, &activity).await?;
+                    // Now that its row is held, nobody takes it over before the answer can be seen.
+                    if is_visitor {
+                        let known = conversations::get(tx, tenant, conversation.id).await?;
+                        answers_visitors(known.as_ref())?;
+                    }
                 }
                 messages::insert(tx, tenant, &question_row, &terms).await?;
                 messages::insert(tx, tenant, &answer_row, &Terms::NONE).await?;
+                if let Some(allowance) = &allowance {
+                    spending::reserve(tx, tenant, answer, allowance).await?;
+                }
                 Ok(found_since)
             })
         })
@@ -245,6 +261,9 @@ pub(crate) async fn resolve(
         let known = conversations::of_chatbot(&mut tx, tenant, chatbot, id).await?;
         place.known = known.filter(|(known, _)| question.channel.is_none_or(|channel| is_of(known, channel)));
         if let Some((conversation, _)) = &place.known {
+            if is_visitor(question) {
+                answers_visitors(Some(conversation))?;
+            }
             place.query_metadata = contacts::query_metadata(&mut tx, tenant, conversation.contact_id).await?;
             let limit = i64::try_from(app.settings.history_messages).unwrap_or_default();
             place.history = messages::history(&mut tx, tenant, id, limit).await?;
@@ -271,6 +290,19 @@ pub(crate) async fn resolve(
     }
     errors.finish()?;
     Ok(place)
+}
+
+/// Whether a visitor asks, and not a program.
+fn is_visitor(question: &Question) -> bool {
+    question.channel.is_some_and(|channel| channel.visitor.is_some())
+}
+
+/// Refuses a visitor's question where a person answers instead of the assistant.
+fn answers_visitors(conversation: Option<&Conversation>) -> Result<()> {
+    match conversation {
+        Some(conversation) if !conversation.auto_reply_enabled => Err(Error::TakenOver),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a conversation is of this channel and, there, the visitor's own.

@@ -79,7 +79,7 @@ pub async fn create(app: &App, principal: &Principal, new: NewConversation) -> R
                 if is_new_contact {
                     // Somebody may have come with the same source id since it was looked for.
                     let known = match &contact.source_id {
-                        Some(source_id) => contacts::by_source(tx, tenant, inbox, source_id).await?,
+                        Some(source_id) => contacts::claim_source(tx, tenant, inbox, source_id).await?,
                         None => None,
                     };
                     match known {
@@ -196,6 +196,9 @@ pub async fn set_auto_reply(app: &App, principal: &Principal, id: ConversationId
         })
         .await?;
     found(is_known)?;
+    if !is_enabled {
+        app.streams.give_way(tenant, id);
+    }
     get(app, principal, id).await
 }
 

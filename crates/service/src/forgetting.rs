@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use parlance_domain::Result;
-use parlance_storage::{Scope, audit, idempotency, visitor_sessions, web_chat_usage};
+use parlance_storage::{Scope, audit, idempotency, visitor_sessions, web_chat_reservations, web_chat_usage};
 
 use crate::{App, spending};
 
@@ -27,6 +27,7 @@ pub async fn forget(app: &App) -> Result<()> {
         .write(Scope::System, move |tx| {
             Box::pin(async move {
                 visitor_sessions::forget(tx, ended_before).await?;
+                web_chat_reservations::forget(tx, &day).await?;
                 web_chat_usage::forget(tx, &day).await
             })
         })

@@ -9,7 +9,7 @@ use parlance_storage::{Scope, chatbots};
 
 use crate::models::ModelRole;
 use crate::timing::ProcessingTime;
-use crate::{App, keyword};
+use crate::{App, keyword, spending};
 
 /// Ends what a dead process left unfinished: each such answer becomes the error `interrupted`, with
 /// the text saved so far and a record.
@@ -30,10 +30,11 @@ pub async fn end_interrupted(app: &App) -> Result<usize> {
                     if ended {
                         conversation_terms::add_of_message(tx, tenant, message, &terms).await?;
                     }
-                    match record.filter(|_| ended) {
-                        Some(record) => records::insert(tx, tenant, &record).await,
-                        None => Ok(()),
+                    if let Some(record) = record.filter(|_| ended) {
+                        records::insert(tx, tenant, &record).await?;
                     }
+                    // What a crash cut off is not held against the web chat.
+                    spending::release(tx, tenant, message).await
                 })
             })
             .await?;
@@ -79,7 +80,7 @@ pub(crate) async fn record(app: &App, tenant: Tenant, message: MessageId) -> Res
         chatbot_id: chatbot.id,
         conversation_id: unfinished.conversation_id,
         message_id: message,
-        channel: "api".to_owned(),
+        channel: unfinished.access_type.unwrap_or_else(|| "web".to_owned()),
         sender_name: unfinished.contact_name,
         model_id,
         model_name,

@@ -27,6 +27,7 @@ pub mod conversation_turn;
 pub mod conversations;
 pub mod css_colour;
 pub mod deletion;
+pub mod display;
 pub mod domains;
 pub mod events;
 pub mod faq_vectors;

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use parlance_domain::Tenant;
-use parlance_domain::kind::{ContactId, ConversationId, MessageId};
+use parlance_domain::kind::{ContactId, ConversationId, InboxId, MessageId};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::citations::Cited;
+use crate::display::Display;
 
 /// What an answer consists of, as readers see it. The n-th event has the number n, from 1.
 #[derive(Clone, Debug)]
@@ -49,8 +50,8 @@ pub enum End {
 /// What is known at the end of a complete answer.
 #[derive(Clone, Debug)]
 pub struct Done {
-    /// Id of the record.
-    pub record: parlance_domain::kind::RecordId,
+    /// Id of the record; `None` when a person wrote it.
+    pub record: Option<parlance_domain::kind::RecordId>,
     /// The passages that the answer cites.
     pub cited: Vec<Cited>,
     /// Tokens.
@@ -78,17 +79,28 @@ struct Log {
     ended: Option<Instant>,
 }
 
-/// An answer that is being made or was made a short while ago.
-#[derive(Debug)]
-pub struct LiveAnswer {
+/// Which answer it is, and whose.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    /// Whose it is.
+    pub tenant: Tenant,
     /// The stored message.
     pub message: MessageId,
     /// Its conversation.
     pub conversation: ConversationId,
-    /// Whose it is.
-    pub tenant: Tenant,
+    /// The inbox of that.
+    pub inbox: InboxId,
     /// Who asked.
     pub contact: ContactId,
+    /// Whether it ends when a person takes the conversation over. One that a program asked for does not.
+    pub gives_way: bool,
+}
+
+/// An answer that is being made or was made a short while ago.
+#[derive(Debug)]
+pub struct LiveAnswer {
+    /// Which answer it is, and whose.
+    pub about: About,
     log: Mutex<Log>,
     changed: Notify,
     readers: Mutex<Readers>,
@@ -109,17 +121,9 @@ struct Readers {
 impl LiveAnswer {
     /// An answer that has nothing yet. It is stopped `grace` after its last reader went, by a timer
     /// in `tasks`.
-    pub(crate) fn new(
-        tenant: Tenant,
-        (message, conversation, contact): (MessageId, ConversationId, ContactId),
-        grace: Duration,
-        tasks: TaskTracker,
-    ) -> Self {
+    pub(crate) fn new(about: About, grace: Duration, tasks: TaskTracker) -> Self {
         Self {
-            message,
-            conversation,
-            tenant,
-            contact,
+            about,
             log: Mutex::default(),
             changed: Notify::new(),
             readers: Mutex::default(),
@@ -235,23 +239,29 @@ impl LiveAnswer {
     /// Reads from after event number `after` (0 for all); a number beyond the end gives the terminal
     /// event again. The first reader arms the rule that an answer nobody reads is stopped.
     pub fn subscribe(self: &Arc<Self>, after: usize) -> Reader {
+        self.subscribe_as(after, Display::ALL)
+    }
+
+    /// As [`LiveAnswer::subscribe`], for somebody who is shown this much. Events that they are not
+    /// shown have no numbers for them.
+    pub fn subscribe_as(self: &Arc<Self>, after: usize, display: Display) -> Reader {
         {
             let mut readers = self.readers();
             readers.reading += 1;
             readers.came += 1;
         }
         let log = self.log();
+        let mut reader = Reader { answer: Arc::clone(self), display, next: 0, told: 0, text_from: 0, thinking_from: 0 };
+        // The terminal event is told again, whatever was seen.
         let last = if log.ended.is_some() { log.events.len().saturating_sub(1) } else { log.events.len() };
-        let next = after.min(last);
-        let (mut text_from, mut thinking_from) = (0, 0);
-        for event in &log.events[..next] {
-            match event {
-                LoggedEvent::Text { end } => text_from = *end,
-                LoggedEvent::Thinking { end } => thinking_from = *end,
-                LoggedEvent::Citations(_) | LoggedEvent::End(_) => {}
+        for event in &log.events[..last] {
+            if reader.told >= after {
+                break;
             }
+            reader.skip(event);
         }
-        Reader { answer: Arc::clone(self), next, text_from, thinking_from }
+        drop(log);
+        reader
     }
 }
 
@@ -269,7 +279,11 @@ enum Taken {
 #[derive(Debug)]
 pub struct Reader {
     answer: Arc<LiveAnswer>,
+    display: Display,
+    /// Place in the log.
     next: usize,
+    /// Events that were told, or seen before.
+    told: usize,
     text_from: usize,
     thinking_from: usize,
 }
@@ -278,6 +292,26 @@ impl Reader {
     /// The answer that is read.
     pub fn answer(&self) -> &Arc<LiveAnswer> {
         &self.answer
+    }
+
+    /// What its reader is shown beside the text.
+    pub fn display(&self) -> Display {
+        self.display
+    }
+
+    fn shows(&self, event: &LoggedEvent) -> bool {
+        self.display.thinking || !matches!(event, LoggedEvent::Thinking { .. })
+    }
+
+    /// Goes on behind an event.
+    fn skip(&mut self, event: &LoggedEvent) {
+        match event {
+            LoggedEvent::Text { end } => self.text_from = *end,
+            LoggedEvent::Thinking { end } => self.thinking_from = *end,
+            LoggedEvent::Citations(_) | LoggedEvent::End(_) => {}
+        }
+        self.next += 1;
+        self.told += usize::from(self.shows(event));
     }
 
     /// All events that are there and not read yet, with the number of the first; waits for one when
@@ -297,27 +331,29 @@ impl Reader {
     }
 
     fn take(&mut self) -> Taken {
-        let log = self.answer.log.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.next >= log.events.len() {
-            return if log.ended.is_some() { Taken::End } else { Taken::Nothing };
+        let answer = Arc::clone(&self.answer);
+        let log = answer.log();
+        let (first, mut events) = (self.told + 1, Vec::new());
+        for event in log.events.get(self.next..).unwrap_or_default() {
+            if self.shows(event) {
+                events.push(match event {
+                    LoggedEvent::Citations(cited) => AnswerEvent::Citations(Arc::clone(cited)),
+                    LoggedEvent::Text { end } => AnswerEvent::Text(log.text[self.text_from..*end].to_owned()),
+                    LoggedEvent::Thinking { end } => {
+                        AnswerEvent::Thinking(log.thinking[self.thinking_from..*end].to_owned())
+                    }
+                    LoggedEvent::End(end) => AnswerEvent::End(Arc::clone(end)),
+                });
+            }
+            self.skip(event);
         }
-        let first = self.next;
-        let (text_from, thinking_from) = (&mut self.text_from, &mut self.thinking_from);
-        let events = log.events[first..]
-            .iter()
-            .map(|event| match event {
-                LoggedEvent::Citations(cited) => AnswerEvent::Citations(Arc::clone(cited)),
-                LoggedEvent::Text { end } => {
-                    AnswerEvent::Text(log.text[std::mem::replace(text_from, *end)..*end].to_owned())
-                }
-                LoggedEvent::Thinking { end } => {
-                    AnswerEvent::Thinking(log.thinking[std::mem::replace(thinking_from, *end)..*end].to_owned())
-                }
-                LoggedEvent::End(end) => AnswerEvent::End(Arc::clone(end)),
-            })
-            .collect();
-        self.next = log.events.len();
-        Taken::Events(first + 1, events)
+        if !events.is_empty() {
+            Taken::Events(first, events)
+        } else if log.ended.is_some() {
+            Taken::End
+        } else {
+            Taken::Nothing
+        }
     }
 
     /// Waits for the end and gives it with the whole text.

@@ -1,20 +1,21 @@
 //! Messages: sent to a conversation, listed, judged.
 
 use parlance_domain::kind::{AttachmentId, Canvas, ConversationId, MessageId};
-use parlance_domain::{Error, FieldErrors, Id, Principal, Result, Tenant};
+use parlance_domain::{Error, FieldErrors, Id, Principal, Result, Tenant, Timestamp};
 use parlance_retrieval::fold;
 use parlance_storage::attachments::{self, Attachment};
 use parlance_storage::conversations::{self, Activity};
 use parlance_storage::message_lists::{self, Destination, Feedback, Position, Sent};
 use parlance_storage::messages::{self, Message};
-use parlance_storage::{Tx, uploads};
+use parlance_storage::{Tx, uploads, web_chats};
 use serde_json::{Value, json};
 
 use crate::attachments::from_upload;
 use crate::conversation_turn::{attachments_json, title};
 use crate::conversations::may_see;
 use crate::query_metadata::Layer;
-use crate::{App, events, keyword, reply};
+use crate::spending::{self, Allowance};
+use crate::{App, auto_reply, events, keyword, rate_limit, reply};
 
 /// Characters of a suggestion at most.
 const MAX_SUGGESTION: usize = 4000;
@@ -72,7 +73,9 @@ pub enum NewAttachment {
 /// Stores a message. Returns when it is on disk.
 ///
 /// # Errors
-/// Fields that are wrong or name nothing of the organisation; `Forbidden` when a visitor replies.
+/// Fields that are wrong or name nothing of the organisation; `Forbidden` when a visitor replies;
+/// `RateLimited` when the assistant would reply to a visitor who, or whose web chat, has had enough
+/// answers.
 pub async fn create(app: &App, principal: &Principal, new: NewMessage) -> Result<Sent> {
     let tenant = principal.tenant;
     if new.is_reply && principal.visitor().is_some() {
@@ -81,6 +84,7 @@ pub async fn create(app: &App, principal: &Principal, new: NewMessage) -> Result
     check(app, &new)?;
     let Context { destination, attachments } = resolve(app, principal, &new).await?;
     let now = app.now();
+    let allowance = admit(app, principal, &destination, now).await?;
     let message = row(app, principal, &new, &destination, &attachments);
     let terms = keyword::terms(tenant, &message.content);
     // The title is what the contact said first.
@@ -105,11 +109,17 @@ pub async fn create(app: &App, principal: &Principal, new: NewMessage) -> Result
                     conversations::set_auto_reply(tx, tenant, stored.conversation_id, false).await?;
                     return Ok(false);
                 }
-                reply::enqueue_reply(tx, &writer, tenant, stored.conversation_id, stored.id).await
+                let answer = reply::enqueue_reply(tx, &writer, tenant, stored.conversation_id, stored.id).await?;
+                if let (Some(answer), Some(allowance)) = (answer, &allowance) {
+                    spending::reserve(tx, tenant, answer, allowance).await?;
+                }
+                Ok(answer.is_some())
             })
         })
         .await?;
-    if will_reply {
+    if is_reply {
+        app.streams.give_way(tenant, message.conversation_id);
+    } else if will_reply {
         app.job_bell.notify_one();
     }
     let sent = Sent {
@@ -126,6 +136,29 @@ pub async fn create(app: &App, principal: &Principal, new: NewMessage) -> Result
     Ok(sent)
 }
 
+/// Whether the assistant may reply to a visitor once more, if it is going to, and what of their web
+/// chat's day is left for that. A message that a person will answer is not limited by it.
+async fn admit(
+    app: &App,
+    principal: &Principal,
+    destination: &Destination,
+    now: Timestamp,
+) -> Result<Option<Allowance>> {
+    let Some(visitor) = principal.visitor() else { return Ok(None) };
+    let Destination { auto_reply_enabled, auto_reply_schedules, time_zone, chatbot_id, .. } = destination;
+    if chatbot_id.is_some() && auto_reply::is_on(*auto_reply_enabled, auto_reply_schedules, time_zone, now) {
+        rate_limit::admit_answer(app, visitor)?;
+    }
+    let details = {
+        let mut tx = app.db.read(principal.tenant).await?;
+        web_chats::get(&mut tx, principal.tenant, visitor.web_chat).await?
+    };
+    match details {
+        Some(details) => spending::allowance(app, principal.tenant, &details.web_chat).await,
+        None => Err(Error::NotFound("web chat")),
+    }
+}
+
 fn check(app: &App, new: &NewMessage) -> Result<()> {
     let mut errors = FieldErrors::default();
     let limit = app.settings.max_message_characters;
@@ -139,12 +172,10 @@ fn check(app: &App, new: &NewMessage) -> Result<()> {
     if new.attachments.len() > app.settings.max_attachments {
         errors.add("attachments", format!("At most {} attachments.", app.settings.max_attachments));
     }
-    for (field, value) in [("contentPayload", &new.content_payload), ("queryMetadata", &new.query_metadata)] {
-        if let Some(value) = value {
-            check_structured(field, value, &mut errors);
-        }
-    }
+    let content_payload = new.content_payload.as_ref().map(Value::to_string);
     let query_metadata = new.query_metadata.as_ref().map(Value::to_string);
+    check_structured("contentPayload", content_payload.as_deref(), &mut errors);
+    check_structured("queryMetadata", query_metadata.as_deref(), &mut errors);
     Layer::parse(query_metadata.as_deref(), "queryMetadata")?;
     if let Some(canvas) = &new.canvas {
         let length = canvas.content.len() + canvas.name.len() + canvas.title.len() + canvas.kind.len();
@@ -155,10 +186,12 @@ fn check(app: &App, new: &NewMessage) -> Result<()> {
     errors.finish()
 }
 
-fn check_structured(field: &str, value: &Value, errors: &mut FieldErrors) {
-    if !value.is_object() {
+/// Checks a structured part of a message, JSON: an object of bounded size.
+pub(crate) fn check_structured(field: &str, value: Option<&str>, errors: &mut FieldErrors) {
+    let Some(value) = value else { return };
+    if !value.starts_with('{') {
         errors.add(field, "Expected an object.");
-    } else if value.to_string().len() > MAX_STRUCTURED {
+    } else if value.len() > MAX_STRUCTURED {
         errors.add(field, format!("Ensure this field has no more than {MAX_STRUCTURED} bytes."));
     }
 }

@@ -29,7 +29,7 @@ pub async fn save_partial_answers(app: &App) {
                 tracing::warn!(%error, "unfinished answers could not be saved together; they are saved one by one");
                 for text in texts {
                     if let Err(error) = save_partial(app, vec![text.clone()]).await {
-                        tracing::warn!(%error, message = %text.0.message, "an unfinished answer could not be saved");
+                        tracing::warn!(%error, message = %text.0.about.message, "an unfinished answer could not be saved");
                     }
                 }
             }
@@ -46,7 +46,8 @@ async fn save_partial(app: &App, texts: Vec<(Arc<LiveAnswer>, String)>) -> Resul
         .write(Scope::System, move |tx| {
             Box::pin(async move {
                 for (answer, text) in &texts {
-                    messages::save_partial(tx, answer.tenant, answer.message, text, now).await?;
+                    let about = &answer.about;
+                    messages::save_partial(tx, about.tenant, about.message, text, now).await?;
                 }
                 Ok(())
             })

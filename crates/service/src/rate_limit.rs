@@ -11,7 +11,9 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use parlance_domain::{Error, Result};
+use parlance_domain::{Error, Result, Visitor};
+
+use crate::App;
 
 /// What is counted. Buckets of different kinds have nothing to do with each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -118,6 +120,16 @@ impl RateLimits {
     fn buckets(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().unwrap().len()).sum()
     }
+}
+
+/// Whether a visitor may have one more answer now, and their web chat give one.
+///
+/// # Errors
+/// [`Error::RateLimited`] when there were too many.
+pub(crate) fn admit_answer(app: &App, visitor: Visitor) -> Result<()> {
+    let (now, settings) = (Instant::now(), &app.settings);
+    app.rate_limits.check(Kind::VisitorAnswers, &visitor.contact, settings.visitor_answer_rate, now)?;
+    app.rate_limits.check(Kind::WebChatAnswers, &visitor.web_chat, settings.web_chat_answer_rate, now)
 }
 
 /// Forgets the buckets that are full again; if there are few of them, a quarter of all, those that are nearest to full.

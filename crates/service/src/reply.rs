@@ -24,7 +24,7 @@ use crate::answer::{self, Turn};
 use crate::conversation_turn::{OpenTurn, Question};
 use crate::live_answer::End;
 use crate::turn_plan::turn_plan;
-use crate::{App, answer_faults, auto_reply, interrupted};
+use crate::{App, answer_faults, auto_reply, interrupted, spending};
 
 /// Name of the job.
 pub const KIND: &str = "reply";
@@ -61,21 +61,22 @@ pub(crate) struct Owed {
 
 /// Has an incoming message answered, if automatic replies are on for its conversation at this
 /// moment. Called in the transaction that stores the message, after the message itself; the caller
-/// rings `app.job_bell` after the commit. False when nobody will reply.
+/// rings `app.job_bell` after the commit. Gives the id that the answer will have; `None` when nobody
+/// will reply.
 pub async fn enqueue_reply(
     tx: &mut Tx,
     app: &App,
     tenant: Tenant,
     conversation: ConversationId,
     message: MessageId,
-) -> Result<bool> {
+) -> Result<Option<MessageId>> {
     let now = app.now();
     if !replies::lock(tx, tenant, conversation).await? {
-        return Ok(false);
+        return Ok(None);
     }
-    let Some(place) = replies::place(tx, tenant, conversation).await? else { return Ok(false) };
+    let Some(place) = replies::place(tx, tenant, conversation).await? else { return Ok(None) };
     if place.chatbot_id.is_none() || !answers_at(tx, tenant, &place, now).await? {
-        return Ok(false);
+        return Ok(None);
     }
     let is_idle = replies::next(tx, tenant, conversation).await?.is_none();
     let reply = Reply {
@@ -89,7 +90,7 @@ pub async fn enqueue_reply(
     if is_new && is_idle {
         enqueue(tx, app, tenant, message).await?;
     }
-    Ok(is_new)
+    Ok(is_new.then_some(reply.answer_id))
 }
 
 /// Whether the assistant of this place answers by itself at this time.
@@ -146,16 +147,18 @@ pub async fn run(app: &App, tenant: Tenant, job: &Job) -> Result<(), Stop> {
     let plan = match task.place.chatbot_id.filter(|_| task.place.auto_reply_enabled) {
         Some(chatbot) => match turn_plan(app, tenant, chatbot).await {
             Ok(plan) => plan,
-            Err(Error::NotFound(_)) => return abandon(app, tenant, owed).await,
+            Err(Error::NotFound(_)) => return Ok(abandon(app, tenant, owed).await?),
             Err(error) => return Err(error.into()),
         },
-        None => return abandon(app, tenant, owed).await,
+        None => return Ok(abandon(app, tenant, owed).await?),
     };
     let chat = app.catalogue.chat(app, tenant, plan.chatbot.model_id).await?;
     let slot = Arc::clone(&app.answer_slots).acquire_owned().await;
     let slot = slot.map_err(|_closed| Stop::Retry("no answers are made any more".to_owned()))?;
-    if !begin(app, tenant, &owed).await? {
-        return Err(Stop::Obsolete);
+    match begin(app, tenant, &owed).await? {
+        Beginning::Begun => {}
+        Beginning::Lost => return Err(Stop::Obsolete),
+        Beginning::TakenOver => return Ok(abandon(app, tenant, owed).await?),
     }
     let Task { question, place, query_metadata, history, attachments, .. } = task;
     let open = OpenTurn {
@@ -175,13 +178,11 @@ pub async fn run(app: &App, tenant: Tenant, job: &Job) -> Result<(), Stop> {
         query_metadata: question.query_metadata,
         ..Question::default()
     };
-    let ids = (open.answer, open.conversation, open.contact);
-    // Readers come and go; the reply is made for the conversation, not for them.
-    let live = app.streams.start(tenant, ids, Duration::MAX);
-    let reader = live.subscribe(0);
     let channel = place.access_type.unwrap_or_else(|| "web".to_owned());
-    let turn =
-        Turn { plan, chat, open, question, tenant, channel, reply: Some(owed), reservation: None, started, slot };
+    let turn = Turn { plan, chat, open, question, tenant, channel, reply: Some(owed), started, slot };
+    // Readers come and go; the reply is made for the conversation, not for them.
+    let live = app.streams.start(turn.about(), Duration::MAX);
+    let reader = live.subscribe(0);
     answer::run(app, turn, &live).await;
     let (_, end) = reader.finished().await;
     match end.as_ref() {
@@ -233,8 +234,20 @@ fn answer_row(app: &App, task: &Task) -> Message {
     }
 }
 
-/// Stores the row of the answer. False when the job is somebody else's by now.
-async fn begin(app: &App, tenant: Tenant, owed: &Owed) -> Result<bool> {
+/// How the making of a reply begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beginning {
+    /// The row of the answer is stored.
+    Begun,
+    /// The job is somebody else's by now.
+    Lost,
+    /// A person has taken the conversation over.
+    TakenOver,
+}
+
+/// Stores the row of the answer, unless somebody else makes it or a person has taken over while it
+/// waited for its turn.
+async fn begin(app: &App, tenant: Tenant, owed: &Owed) -> Result<Beginning> {
     let owed = owed.clone();
     app.db
         .write(tenant, move |tx| {
@@ -242,21 +255,33 @@ async fn begin(app: &App, tenant: Tenant, owed: &Owed) -> Result<bool> {
                 let answer = &owed.answer;
                 replies::lock(tx, tenant, answer.conversation_id).await?;
                 if !jobs::is_held(tx, tenant, &owed.job).await? {
-                    return Ok(false);
+                    return Ok(Beginning::Lost);
+                }
+                let place = replies::place(tx, tenant, answer.conversation_id).await?;
+                if !place.is_some_and(|place| place.auto_reply_enabled) {
+                    return Ok(Beginning::TakenOver);
                 }
                 replies::begin_answer(tx, tenant, answer).await?;
                 let activity = Activity { at: answer.created_at, unread: 0, title: "", title_folded: "" };
                 conversations::touch(tx, tenant, answer.conversation_id, &activity).await?;
-                Ok(true)
+                Ok(Beginning::Begun)
             })
         })
         .await
 }
 
-/// Ends a reply that nobody wants any more.
-async fn abandon(app: &App, tenant: Tenant, owed: Owed) -> Result<(), Stop> {
-    let writer = app.clone();
-    app.db.write(tenant, move |tx| Box::pin(async move { settle(tx, &writer, tenant, &owed).await })).await?;
+/// Ends a reply that nobody wants any more. A row that an earlier attempt left unfinished ends with it.
+async fn abandon(app: &App, tenant: Tenant, owed: Owed) -> Result<()> {
+    let (writer, now) = (app.clone(), app.now());
+    app.db
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                settle(tx, &writer, tenant, &owed).await?;
+                messages::interrupt(tx, tenant, owed.answer.id, now).await?;
+                spending::release(tx, tenant, owed.answer.id).await
+            })
+        })
+        .await?;
     app.job_bell.notify_one();
     Ok(())
 }
@@ -266,8 +291,10 @@ async fn abandon(app: &App, tenant: Tenant, owed: Owed) -> Result<(), Stop> {
 pub async fn fail(app: &App, tenant: Tenant, job: &Job, reason: String) -> Result<()> {
     let Some(task) = read(app, tenant, job).await? else { return Ok(()) };
     let owed = Owed { job: job.clone(), message: task.question.id, answer: answer_row(app, &task) };
-    if !begin(app, tenant, &owed).await? {
-        return Ok(());
+    match begin(app, tenant, &owed).await? {
+        Beginning::Begun => {}
+        Beginning::Lost => return Ok(()),
+        Beginning::TakenOver => return abandon(app, tenant, owed).await,
     }
     tracing::error!(message = %owed.message, reason, "a reply was given up");
     let answer = owed.answer.id;
@@ -278,10 +305,10 @@ pub async fn fail(app: &App, tenant: Tenant, job: &Job, reason: String) -> Resul
             Box::pin(async move {
                 settle(tx, &writer, tenant, &owed).await?;
                 messages::interrupt(tx, tenant, answer, now).await?;
-                match record {
-                    Some(record) => records::insert(tx, tenant, &record).await,
-                    None => Ok(()),
+                if let Some(record) = record {
+                    records::insert(tx, tenant, &record).await?;
                 }
+                spending::release(tx, tenant, answer).await
             })
         })
         .await?;

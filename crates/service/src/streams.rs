@@ -5,11 +5,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use parlance_domain::kind::{ContactId, ConversationId, MessageId};
+use parlance_domain::kind::{ConversationId, MessageId};
 use parlance_domain::{Principal, Tenant};
 use tokio_util::task::TaskTracker;
 
-use crate::live_answer::LiveAnswer;
+use crate::conversations::may_see;
+use crate::live_answer::{About, LiveAnswer};
 
 /// How long finished answers can be read again, and how much memory they may take.
 #[derive(Clone, Copy, Debug)]
@@ -47,15 +48,21 @@ impl Streams {
     }
 
     /// Starts an answer. It is stopped `grace` after its last reader went.
-    pub fn start(
-        &self,
-        tenant: Tenant,
-        (message, conversation, contact): (MessageId, ConversationId, ContactId),
-        grace: Duration,
-    ) -> Arc<LiveAnswer> {
-        let answer = Arc::new(LiveAnswer::new(tenant, (message, conversation, contact), grace, self.tasks.clone()));
-        self.answers().live.insert(message, Arc::clone(&answer));
+    pub fn start(&self, about: About, grace: Duration) -> Arc<LiveAnswer> {
+        let answer = Arc::new(LiveAnswer::new(about, grace, self.tasks.clone()));
+        self.answers().live.insert(about.message, Arc::clone(&answer));
         answer
+    }
+
+    /// Stops the answers of a conversation that a person has taken over, but for those that a program
+    /// asked for.
+    pub(crate) fn give_way(&self, tenant: Tenant, conversation: ConversationId) {
+        for answer in self.answers().live.values() {
+            let about = &answer.about;
+            if about.gives_way && about.tenant.is_same_organisation(tenant) && about.conversation == conversation {
+                answer.cancel();
+            }
+        }
     }
 
     /// The answer with this message id, while it is known, if it is of the caller's organisation and, for
@@ -63,8 +70,9 @@ impl Streams {
     pub fn get(&self, principal: &Principal, message: MessageId) -> Option<Arc<LiveAnswer>> {
         let answers = self.answers();
         let known = answers.live.get(&message).or_else(|| answers.kept.get(&message));
-        let is_theirs = |answer: &LiveAnswer| principal.visitor().is_none_or(|own| own.contact == answer.contact);
-        known.filter(|answer| answer.tenant.is_same_organisation(principal.tenant) && is_theirs(answer)).cloned()
+        let is_theirs =
+            |about: &About| about.tenant.is_same_organisation(principal.tenant) && may_see(principal, about.contact, about.inbox);
+        known.filter(|answer| is_theirs(&answer.about)).cloned()
     }
 
     /// Notes that an answer ended and lets the oldest go when there are too many.
@@ -72,9 +80,10 @@ impl Streams {
         answer.shrink();
         let size = answer.memory();
         let mut answers = self.answers();
-        if let Some(ended) = answers.live.remove(&answer.message) {
-            answers.kept.insert(answer.message, ended);
-            answers.finished.push_back((answer.message, size, Instant::now()));
+        let message = answer.about.message;
+        if let Some(ended) = answers.live.remove(&message) {
+            answers.kept.insert(message, ended);
+            answers.finished.push_back((message, size, Instant::now()));
             answers.finished_bytes += size;
         }
         self.evict(&mut answers);
@@ -112,6 +121,7 @@ impl Streams {
 mod tests {
     use parlance_domain::{Id, IdKind, Ids, PrincipalKind, Scopes, Timestamp, Visitor};
 
+    use crate::display::Display;
     use crate::live_answer::{AnswerEvent, End};
 
     use super::*;
@@ -133,9 +143,12 @@ mod tests {
         Streams::new(Retention { time: Duration::from_mins(10), bytes }, TaskTracker::new())
     }
 
+    fn about(who: &Principal) -> About {
+        About { tenant: who.tenant, message: id(), conversation: id(), inbox: id(), contact: id(), gives_way: true }
+    }
+
     fn start(streams: &Streams, who: &Principal, grace: Duration) -> Arc<LiveAnswer> {
-        let now = Timestamp::from_millis(1_700_000_000_000);
-        streams.start(who.tenant, (Ids.next(now), Ids.next(now), Ids.next(now)), grace)
+        streams.start(about(who), grace)
     }
 
     #[tokio::test]
@@ -162,6 +175,46 @@ mod tests {
         let mut beyond = answer.subscribe(99);
         assert_eq!(beyond.next().await.unwrap().0, 5, "the terminal event again");
         assert!(beyond.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn reasoning_that_is_not_shown_has_no_numbers() {
+        let streams = streams(1 << 20);
+        let answer = start(&streams, &principal(), Duration::ZERO);
+        let shown = Display { thinking: false, ..Display::ALL };
+        let mut first = answer.subscribe_as(0, shown);
+        answer.thinking("secret");
+        assert!(tokio::time::timeout(Duration::from_millis(20), first.next()).await.is_err(), "nothing to tell");
+        answer.citations(Arc::default());
+        answer.thinking("secret");
+        answer.text("七天");
+        let (number, events) = first.next().await.unwrap();
+        assert_eq!((number, events.len()), (1, 2));
+        answer.thinking("secret");
+        answer.text("內");
+        answer.end(End::Cancelled);
+        let (number, events) = first.next().await.unwrap();
+        assert!(number == 3 && matches!(&events[0], AnswerEvent::Text(text) if text == "內"), "{events:?}");
+        assert!(first.next().await.is_none());
+        let (number, events) = answer.subscribe_as(2, shown).next().await.unwrap();
+        assert_eq!((number, events.len()), (3, 2), "it goes on where it was");
+        assert_eq!(answer.subscribe_as(99, shown).next().await.unwrap().0, 4);
+        assert_eq!(answer.subscribe(0).next().await.unwrap().1.len(), 7, "others are shown everything");
+    }
+
+    #[tokio::test]
+    async fn an_answer_gives_way_to_a_person_in_its_own_conversation() {
+        let streams = streams(1 << 20);
+        let asker = principal();
+        let automatic = start(&streams, &asker, Duration::MAX);
+        let same = About { message: id(), ..automatic.about };
+        let asked_for = streams.start(About { gives_way: false, ..same }, Duration::MAX);
+        let elsewhere = streams.start(About { message: id(), conversation: id(), ..same }, Duration::MAX);
+        streams.give_way(principal().tenant, same.conversation);
+        assert!(!automatic.cancelled().is_cancelled(), "another organisation");
+        streams.give_way(asker.tenant, same.conversation);
+        let stopped = [&automatic, &asked_for, &elsewhere].map(|answer| answer.cancelled().is_cancelled());
+        assert_eq!(stopped, [true, false, false]);
     }
 
     #[tokio::test]
@@ -205,15 +258,17 @@ mod tests {
         let one = fill(&streams(1 << 20)).memory();
         let streams = streams(2 * one);
         let answers: Vec<_> = (0..3).map(|_| fill(&streams)).collect();
-        let kept = |answer: &LiveAnswer| streams.get(&asker, answer.message).is_some();
+        let kept = |answer: &LiveAnswer| streams.get(&asker, answer.about.message).is_some();
         assert_eq!(answers.iter().map(|answer| kept(answer)).collect::<Vec<_>>(), [false, true, true]);
-        assert!(streams.get(&principal(), answers[2].message).is_none(), "another organisation");
-        let visitor = |contact| Principal {
-            kind: PrincipalKind::Visitor(Visitor { web_chat: id(), inbox: id(), contact }),
+        let own = answers[2].about;
+        assert!(streams.get(&principal(), own.message).is_none(), "another organisation");
+        let visitor = |inbox, contact| Principal {
+            kind: PrincipalKind::Visitor(Visitor { web_chat: id(), inbox, contact }),
             ..asker
         };
-        assert!(streams.get(&visitor(answers[2].contact), answers[2].message).is_some());
-        assert!(streams.get(&visitor(id()), answers[2].message).is_none(), "another visitor");
+        assert!(streams.get(&visitor(own.inbox, own.contact), own.message).is_some());
+        assert!(streams.get(&visitor(own.inbox, id()), own.message).is_none(), "another visitor");
+        assert!(streams.get(&visitor(id(), own.contact), own.message).is_none(), "on another page");
         assert_eq!(streams.live(), 0);
     }
 }

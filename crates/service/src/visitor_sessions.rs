@@ -7,13 +7,14 @@ use parlance_domain::kind::{ContactId, ConversationId, InboxId, VisitorSessionId
 use parlance_domain::{Error, Principal, PrincipalKind, Result, Tenant, Timestamp};
 use parlance_storage::contacts::{self, Contact};
 use parlance_storage::secrets::Place;
-use parlance_storage::visitor_sessions::{self, VisitorSession};
+use parlance_storage::visitor_sessions::{self, Footing, VisitorSession};
 use parlance_storage::web_chats;
 
 use crate::authenticate::public_web_chat;
 use crate::conversation_turn::anonymous;
 use crate::identity_token::{self, Identity};
 use crate::rate_limit::Kind;
+use crate::web_chat_settings::WebChatSettings;
 use crate::web_chats::{WebChatView, random_token};
 use crate::{App, fold};
 
@@ -29,6 +30,8 @@ pub struct Arrival<'a> {
     /// The site's word about who they are.
     pub identity_token: Option<&'a str>,
 }
+
+const SIGNED_IN_ONLY: &str = "This web chat is for people who signed in.";
 
 /// A session that was begun or renewed.
 #[derive(Clone, Debug)]
@@ -58,24 +61,42 @@ pub async fn open(app: &App, web_chat: WebChatId, arrival: &Arrival<'_>) -> Resu
     }
     let inbox = view.inbox.as_ref().map(|(id, _)| *id).ok_or(Error::NotFound("web chat"))?;
     let tenant = view.tenant;
-    match arrival.caller {
+    let own = match arrival.caller {
         Some((Principal { kind: PrincipalKind::Visitor(visitor), .. }, Some(session))) => {
             if visitor.web_chat != web_chat {
                 return Err(Error::NotFound("web chat"));
             }
-            return renew(app, tenant, inbox, (session, visitor.contact)).await;
+            Some((session, visitor.contact))
         }
         Some((caller, _)) if !caller.tenant.is_same_organisation(tenant) => return Err(Error::NotFound("web chat")),
-        _ => {}
-    }
+        _ => None,
+    };
+    // What the site says counts before what the browser remembers, which may be of another person.
     let identity = match arrival.identity_token {
         Some(token) => Some(prove(app, &view, token).await?),
-        None if !view.settings.flags.enable_anonymous || view.web_chat.access_type != "web" => {
-            return Err(Error::Refused("This web chat is for people who signed in."));
-        }
         None => None,
     };
+    let named = match &identity {
+        Some(identity) => contact_of(app, tenant, inbox, &identity.subject).await?.map(|contact| contact.id),
+        None => own.map(|(_, contact)| contact),
+    };
+    if let Some((session, contact)) = own.filter(|(_, contact)| named == Some(*contact)) {
+        return renew(app, &view, inbox, (session, contact), identity.is_some()).await;
+    }
+    if identity.is_none() && !lets_unknown_in(&view.web_chat.access_type, &view.settings) {
+        return Err(Error::Refused(SIGNED_IN_ONLY));
+    }
     begin(app, &view, inbox, identity).await
+}
+
+/// Whether a web chat of this kind, with these settings, lets in people who did not prove who they are.
+fn lets_unknown_in(access_type: &str, settings: &WebChatSettings) -> bool {
+    access_type == "web" && settings.flags.enable_anonymous
+}
+
+/// Whether a session that stands on this is still good.
+pub(crate) fn is_good(footing: &Footing) -> bool {
+    footing.is_identified || lets_unknown_in(&footing.access_type, &WebChatSettings::read(&footing.settings))
 }
 
 /// Whether pages of this origin may use the web chat: the product's own, its verified domain, and those
@@ -114,17 +135,16 @@ async fn begin(app: &App, view: &WebChatView, inbox: InboxId, identity: Option<I
         None => None,
     };
     let is_identified = identity.is_some();
-    let mut made = None;
-    let contact = known.unwrap_or_else(|| {
+    let contact = known.clone().unwrap_or_else(|| {
         let mut contact = anonymous(app, identity.as_ref().map(|identity| identity.subject.clone()));
         if let Some(name) = identity.and_then(|identity| identity.name) {
             contact.name_folded = fold(&name);
             contact.name = name;
         }
-        made = Some(contact.clone());
         contact
     });
-    let session = VisitorSession {
+    let is_new = known.is_none();
+    let mut session = VisitorSession {
         id: app.new_id(),
         web_chat_id: view.web_chat.id,
         contact_id: contact.id,
@@ -133,13 +153,25 @@ async fn begin(app: &App, view: &WebChatView, inbox: InboxId, identity: Option<I
         expires_at: now.plus(app.settings.visitor_session),
     };
     let (id, expires_at) = (session.id, session.expires_at);
-    app.db
+    let contact = app
+        .db
         .write(tenant, move |tx| {
             Box::pin(async move {
-                if let Some(contact) = made {
-                    contacts::insert(tx, tenant, &contact, inbox).await?;
+                let mut contact = contact;
+                if is_new {
+                    // Another page of the same person may have come since they were looked for.
+                    let known = match &contact.source_id {
+                        Some(source_id) => contacts::claim_source(tx, tenant, inbox, source_id).await?,
+                        None => None,
+                    };
+                    match known {
+                        Some(known) => contact = known,
+                        None => contacts::insert(tx, tenant, &contact, inbox).await?,
+                    }
+                    session.contact_id = contact.id;
                 }
-                visitor_sessions::insert(tx, tenant, &session).await
+                visitor_sessions::insert(tx, tenant, &session).await?;
+                Ok(contact)
             })
         })
         .await?;
@@ -163,11 +195,14 @@ async fn contact_of(app: &App, tenant: Tenant, inbox: InboxId, subject: &str) ->
 
 async fn renew(
     app: &App,
-    tenant: Tenant,
+    view: &WebChatView,
     inbox: InboxId,
     (session, contact): (VisitorSessionId, ContactId),
+    is_proved: bool,
 ) -> Result<Opened> {
+    let tenant = view.tenant;
     let expires_at = app.now().plus(app.settings.visitor_session);
+    let lets_unknown_in = lets_unknown_in(&view.web_chat.access_type, &view.settings);
     let contact = {
         let mut tx = app.db.read(tenant).await?;
         contacts::get(&mut tx, tenant, contact).await?.ok_or(Error::NotFound("web chat"))?
@@ -175,7 +210,9 @@ async fn renew(
     let renewed = app
         .db
         .write(tenant, move |tx| {
-            Box::pin(async move { visitor_sessions::renew(tx, tenant, session, expires_at).await })
+            Box::pin(async move {
+                visitor_sessions::renew(tx, tenant, (session, expires_at), is_proved, lets_unknown_in).await
+            })
         })
         .await?;
     if !renewed {

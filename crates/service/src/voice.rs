@@ -55,7 +55,7 @@ pub async fn token(app: &App, principal: &Principal, id: WebChatId) -> Result<Vo
     }
     let web_chat = web_chats::get(app, principal.tenant, id).await?;
     if !web_chat.settings.flags.enable_voice_agent {
-        return Err(Error::Forbidden("the voice agent of this web chat is off"));
+        return Err(Error::Refused("The voice agent of this web chat is off."));
     }
     let Some(server) = &app.settings.livekit else {
         return Err(Error::Unavailable("No voice server is configured.".to_owned()));

@@ -179,6 +179,8 @@ pub async fn update(app: &App, tenant: Tenant, id: WebChatId, draft: WebChatDraf
         })
         .await?;
     app.visitors.forget(id);
+    // Its inbox, and what that is narrowed to, may be another assistant's now.
+    app.plans.forget(tenant);
     get(app, tenant, id).await
 }
 
@@ -320,7 +322,8 @@ impl Change {
     }
 }
 
-async fn release(tx: &mut Tx, tenant: Tenant, blob_keys: &[String]) -> Result<()> {
+/// Lets uploads go that a web chat shows no more, unless something else shows them.
+pub(crate) async fn release(tx: &mut Tx, tenant: Tenant, blob_keys: &[String]) -> Result<()> {
     for key in blob_keys {
         uploads::release(tx, tenant, key).await?;
     }

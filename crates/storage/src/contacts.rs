@@ -161,6 +161,19 @@ pub async fn by_source(tx: &mut Tx, tenant: Tenant, inbox: InboxId, source_id: &
     .map_err(fault)
 }
 
+/// As [`by_source`], for a write that makes the contact when there is none: until it ends, no other
+/// one that claims a source id of this inbox goes on, so two of them never make the same contact.
+pub async fn claim_source(tx: &mut Tx, tenant: Tenant, inbox: InboxId, source_id: &str) -> Result<Option<Contact>> {
+    execute!(
+        tx,
+        // Changes nothing, but holds the row.
+        sqlx::query("UPDATE inboxes SET updated_at = updated_at WHERE org_id = $1 AND id = $2")
+            .bind(tenant.organisation())
+            .bind(inbox)
+    )?;
+    by_source(tx, tenant, inbox, source_id).await
+}
+
 /// Replaces what may change of a contact; `terms` are those of the name. False when there is none.
 pub async fn update(tx: &mut Tx, tenant: Tenant, contact: &Contact, terms: &Terms) -> Result<bool> {
     let changed = execute!(

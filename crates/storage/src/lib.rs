@@ -52,6 +52,7 @@ pub mod tools;
 mod tx;
 pub mod uploads;
 pub mod visitor_sessions;
+pub mod web_chat_reservations;
 pub mod web_chat_usage;
 pub mod web_chats;
 pub mod webhooks;

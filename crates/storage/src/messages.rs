@@ -188,6 +188,8 @@ pub struct Unfinished {
     pub conversation_id: ConversationId,
     /// The assistant of the conversation's inbox; `None` when it was removed.
     pub chatbot_id: Option<ChatbotId>,
+    /// `web`, `api`, ... of the inbox's web chat; `None` without one.
+    pub access_type: Option<String>,
     /// Who asked.
     pub contact_name: String,
     /// The contact's message before it; `None` when there is none.
@@ -203,11 +205,13 @@ pub struct Unfinished {
 /// What is known of an answer that is still being made. `None` when it ended or is not one.
 pub async fn unfinished(tx: &mut Tx, tenant: Tenant, id: MessageId) -> Result<Option<Unfinished>> {
     on_tx!(tx, db => sqlx::query_as(
-        "SELECT m.conversation_id, i.chatbot_id, k.name AS contact_name, m.content, m.created_at, m.updated_at, \
+        "SELECT m.conversation_id, i.chatbot_id, w.access_type, k.name AS contact_name, m.content, m.created_at, \
+         m.updated_at, \
          (SELECT q.content FROM messages AS q WHERE q.org_id = $1 AND q.conversation_id = m.conversation_id \
           AND q.type = 'incoming' AND q.created_at <= m.created_at ORDER BY q.created_at DESC, q.id DESC LIMIT 1) \
          AS question FROM messages AS m JOIN conversations AS c ON c.id = m.conversation_id \
          JOIN inboxes AS i ON i.id = c.inbox_id JOIN contacts AS k ON k.id = c.contact_id \
+         LEFT JOIN web_chats AS w ON w.id = i.web_chat_id AND w.org_id = $1 \
          WHERE m.org_id = $1 AND m.id = $2 AND m.state = 'generating'")
         .bind(tenant.organisation()).bind(id).fetch_optional(db).await)
     .map_err(fault)

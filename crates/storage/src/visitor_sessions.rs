@@ -37,13 +37,30 @@ pub struct LiveSession {
     pub contact_id: ContactId,
     /// When it ends.
     pub expires_at: Timestamp,
+    /// What it stands on.
+    #[sqlx(flatten)]
+    pub footing: Footing,
+}
+
+/// What decides whether a session that was neither taken back nor is over still counts: whom its web
+/// chat lets in.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct Footing {
+    /// Whether it was proved who the visitor is.
+    pub is_identified: bool,
+    /// `web`, `admin`, ... of the web chat.
+    pub access_type: String,
+    /// Looks and switches of the web chat, as a JSON object.
+    pub settings: String,
 }
 
 /// The session of any organisation with this id, while it is good: not revoked, its web chat active,
-/// its contact not deleted. The one lookup that finds out whose a visitor is.
+/// its contact not deleted. Whether its web chat still lets such visitors in is for the caller to see.
+/// The one lookup that finds out whose a visitor is.
 pub async fn live(tx: &mut Tx, id: VisitorSessionId) -> Result<Option<LiveSession>> {
     on_tx!(tx, db => sqlx::query_as(
-        "SELECT s.org_id, s.web_chat_id, i.id AS inbox_id, s.contact_id, s.expires_at FROM visitor_sessions AS s \
+        "SELECT s.org_id, s.web_chat_id, i.id AS inbox_id, s.contact_id, s.expires_at, s.is_identified, \
+         w.access_type, w.settings FROM visitor_sessions AS s \
          JOIN web_chats AS w ON w.id = s.web_chat_id AND w.org_id = s.org_id \
          JOIN inboxes AS i ON i.web_chat_id = w.id AND i.org_id = s.org_id AND i.deleted_at IS NULL \
          JOIN contacts AS c ON c.id = s.contact_id AND c.org_id = s.org_id \
@@ -73,14 +90,26 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, session: &VisitorSession) -> Re
     .map(drop)
 }
 
-/// Gives a session that was not taken back a later end. False when there is none.
-pub async fn renew(tx: &mut Tx, tenant: Tenant, id: VisitorSessionId, expires_at: Timestamp) -> Result<bool> {
+/// Gives a session that was not taken back a later end, and notes whether it was proved now who the
+/// visitor is. False when there is none, or it is of an unknown visitor and those are not let in.
+pub async fn renew(
+    tx: &mut Tx,
+    tenant: Tenant,
+    (id, expires_at): (VisitorSessionId, Timestamp),
+    is_proved: bool,
+    lets_unknown_in: bool,
+) -> Result<bool> {
     execute!(
         tx,
-        sqlx::query("UPDATE visitor_sessions SET expires_at = $3 WHERE org_id = $1 AND id = $2 AND revoked_at IS NULL")
-            .bind(tenant.organisation())
-            .bind(id)
-            .bind(expires_at)
+        sqlx::query(
+            "UPDATE visitor_sessions SET expires_at = $3, is_identified = is_identified OR $4 \
+             WHERE org_id = $1 AND id = $2 AND revoked_at IS NULL AND (is_identified OR $4 OR $5)"
+        )
+        .bind(tenant.organisation())
+        .bind(id)
+        .bind(expires_at)
+        .bind(is_proved)
+        .bind(lets_unknown_in)
     )
     .map(|changed| changed > 0)
 }
@@ -117,14 +146,17 @@ pub async fn forget(tx: &mut Tx, before: Timestamp) -> Result<u64> {
     execute!(tx, sqlx::query("DELETE FROM visitor_sessions WHERE expires_at < $1").bind(before))
 }
 
-/// Whether a visitor has a session that is still good.
-pub async fn has_live(tx: &mut Tx, tenant: Tenant, visitor: Visitor, now: Timestamp) -> Result<bool> {
-    on_tx!(tx, db => sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM visitor_sessions AS s JOIN web_chats AS w ON w.id = s.web_chat_id \
-         JOIN contacts AS c ON c.id = s.contact_id WHERE s.org_id = $1 AND w.org_id = $1 AND c.org_id = $1 \
+/// What the best session of a visitor stands on: one by which it was proved who they are, if there is
+/// one, of those that were neither taken back nor are over. `None` without any, and when the web chat
+/// is closed or the contact deleted.
+pub async fn footing(tx: &mut Tx, tenant: Tenant, visitor: Visitor, now: Timestamp) -> Result<Option<Footing>> {
+    on_tx!(tx, db => sqlx::query_as(
+        "SELECT s.is_identified, w.access_type, w.settings FROM visitor_sessions AS s \
+         JOIN web_chats AS w ON w.id = s.web_chat_id JOIN contacts AS c ON c.id = s.contact_id \
+         WHERE s.org_id = $1 AND w.org_id = $1 AND c.org_id = $1 \
          AND s.web_chat_id = $2 AND s.contact_id = $3 AND s.revoked_at IS NULL AND s.expires_at > $4 \
-         AND w.is_active AND c.deleted_at IS NULL)")
-        .bind(tenant.organisation()).bind(visitor.web_chat).bind(visitor.contact).bind(now).fetch_one(db).await)
+         AND w.is_active AND c.deleted_at IS NULL ORDER BY s.is_identified DESC LIMIT 1")
+        .bind(tenant.organisation()).bind(visitor.web_chat).bind(visitor.contact).bind(now).fetch_optional(db).await)
     .map_err(fault)
 }
 

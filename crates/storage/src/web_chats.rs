@@ -270,6 +270,15 @@ pub async fn set_files(tx: &mut Tx, tenant: Tenant, id: WebChatId, blob_keys: &[
     Ok(())
 }
 
+/// Keys of the uploads that the web chats of an assistant show, each once.
+pub async fn files_of_chatbot(tx: &mut Tx, tenant: Tenant, chatbot: ChatbotId) -> Result<Vec<String>> {
+    on_tx!(tx, db => sqlx::query_scalar(
+        "SELECT DISTINCT f.blob_key FROM web_chat_files AS f JOIN web_chats AS w ON w.id = f.web_chat_id \
+         WHERE f.org_id = $1 AND w.org_id = $1 AND w.chatbot_id = $2")
+        .bind(tenant.organisation()).bind(chatbot).fetch_all(db).await)
+    .map_err(fault)
+}
+
 /// The secret with which a site proves who its visitors are, sealed.
 pub async fn identity_secret(tx: &mut Tx, tenant: Tenant, id: WebChatId) -> Result<Option<Vec<u8>>> {
     let secret: Option<Option<Vec<u8>>> = on_tx!(tx, db => sqlx::query_scalar(

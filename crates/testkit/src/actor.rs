@@ -87,11 +87,19 @@ impl Actor {
     ///
     /// # Panics
     /// When the answer is no stream.
-    #[expect(clippy::expect_used, reason = "a test cannot go on without its answer")]
     pub async fn stream(&self, chatbot: &str, body: &Value) -> Events {
+        self.stream_from(&format!("chatbots/{chatbot}/completions/"), body).await
+    }
+
+    /// Asks at this path and follows the answer.
+    ///
+    /// # Panics
+    /// When the answer is no stream.
+    #[expect(clippy::expect_used, reason = "a test cannot go on without its answer")]
+    pub async fn stream_from(&self, path: &str, body: &Value) -> Events {
         let mut body = body.clone();
         body["isStreaming"] = json!(true);
-        let request = self.request(Method::POST, &format!("chatbots/{chatbot}/completions/")).json(&body);
+        let request = self.request(Method::POST, path).json(&body);
         Events::of(request.send().await.expect("an answer"))
     }
 

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use parlance_domain::kind;
 use parlance_service::chatbots::{self, ChatbotDraft, ChatbotView};
@@ -13,7 +14,7 @@ use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::error::{ApiErrors, ApiResult};
-use crate::extract::{Authorized, Body, PageBody, Paging, Patch, PathId, Query, Reference, grants, patch};
+use crate::extract::{Authorized, Body, Caller, PageBody, Paging, Patch, PathId, Query, Reference, grants, patch};
 use crate::v1::models::ModelView;
 use crate::v1::tools::ToolSummaryView;
 
@@ -272,16 +273,20 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(out(auth.tenant(), view, warnings))))
 }
 
-/// One chatbot.
+/// One chatbot. A visitor sees the one of their web chat, and of it `id` and `name` alone.
 #[utoipa::path(get, path = "/api/v1/chatbots/{id}/", tag = "chatbots", params(("id" = String, Path)),
     responses((status = 200, body = ChatbotOut), ApiErrors))]
 pub(crate) async fn get(
-    auth: Authorized<grants::ReadChatbots>,
+    caller: Caller<grants::ReadChatbots>,
     State(app): State<App>,
     PathId(id): PathId<kind::Chatbot>,
-) -> ApiResult<Json<ChatbotOut>> {
-    let view = chatbots::get(&app, auth.tenant(), id).await?;
-    Ok(Json(out(auth.tenant(), view, Warnings::default())))
+) -> ApiResult<Response> {
+    if let Some(visitor) = caller.visitor() {
+        let name = chatbots::name_for_visitor(&app, caller.tenant(), visitor, id).await?;
+        return Ok(Json(IdName { id: id.to_string(), name }).into_response());
+    }
+    let view = chatbots::get(&app, caller.tenant(), id).await?;
+    Ok(Json(out(caller.tenant(), view, Warnings::default())).into_response())
 }
 
 async fn change(

@@ -1,8 +1,10 @@
-//! Citations as clients read them: files, and the passages of them.
+//! Citations as clients read them: files, and the passages of them. Whoever is not shown them gets
+//! empty lists, and whoever may not have the files gets no links.
 
 use parlance_domain::{Tenant, Timestamp};
 use parlance_service::App;
 use parlance_service::citations::{Cited, CitedFile, display_score};
+use parlance_service::display::Display;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -15,8 +17,8 @@ use crate::v1::parsers::{ParserView, parser};
 pub(crate) struct Citation {
     id: String,
     filename: String,
-    /// Signed, expiring URL.
-    file: String,
+    /// Signed, expiring URL; null for a visitor whose web chat gives no files away.
+    file: Option<String>,
     file_type: String,
     knowledge_base: String,
     size: i64,
@@ -61,23 +63,26 @@ pub(crate) struct TextNode {
 }
 
 /// The files of the passages, each once, in the order they are first cited.
-pub(crate) fn citations(app: &App, tenant: Tenant, cited: &[Cited]) -> Vec<Citation> {
+pub(crate) fn citations(app: &App, tenant: Tenant, display: Display, cited: &[Cited]) -> Vec<Citation> {
+    if !display.citations {
+        return Vec::new();
+    }
     let mut files: Vec<&CitedFile> = Vec::new();
     for file in cited.iter().filter_map(|one| one.file.as_ref()) {
         if !files.iter().any(|known| known.id == file.id) {
             files.push(file);
         }
     }
-    files.into_iter().map(|file| citation(app, tenant, file)).collect()
+    files.into_iter().map(|file| citation(app, tenant, display, file)).collect()
 }
 
-fn citation(app: &App, tenant: Tenant, file: &CitedFile) -> Citation {
+fn citation(app: &App, tenant: Tenant, display: Display, file: &CitedFile) -> Citation {
     // A link that cannot be made leaves the citation readable.
-    let url = app.links.file_url(tenant, &file.blob_key, &file.filename, app.now()).unwrap_or_default();
+    let url = || app.links.file_url(tenant, &file.blob_key, &file.filename, app.now()).unwrap_or_default();
     Citation {
         id: file.id.to_string(),
         filename: file.filename.clone(),
-        file: url,
+        file: display.files.then(url),
         file_type: file.file_type.clone(),
         knowledge_base: file.knowledge_base.to_string(),
         size: file.size,
@@ -90,7 +95,10 @@ fn citation(app: &App, tenant: Tenant, file: &CitedFile) -> Citation {
 }
 
 /// The passages.
-pub(crate) fn citation_nodes(cited: &[Cited]) -> Vec<CitationNode> {
+pub(crate) fn citation_nodes(display: Display, cited: &[Cited]) -> Vec<CitationNode> {
+    if !display.citations {
+        return Vec::new();
+    }
     cited
         .iter()
         .map(|one| CitationNode {

@@ -8,6 +8,7 @@ use parlance_domain::{Error, Principal, Tenant};
 use parlance_service::App;
 use parlance_service::answer;
 use parlance_service::conversation_turn::Question;
+use parlance_service::display::{self, Display};
 use parlance_service::live_answer::{AnswerEvent, End, Reader};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -173,24 +174,25 @@ pub(crate) async fn again(
     if let Some(reader) = answer::follow(app, principal, message, 0).await? {
         return whole(app, reader).await;
     }
+    let display = display::of(app, principal).await?;
     let (stored, events) = messages::stored(app, principal, message).await?;
     let ids = (stored.conversation_id, message);
     match events.last() {
-        Some(AnswerEvent::End(end)) => told(app, principal.tenant, ids, stored.content, end),
+        Some(AnswerEvent::End(end)) => told(app, (principal.tenant, display), ids, stored.content, end),
         _ => Err(Error::bug("a stored answer without an end").into()),
     }
 }
 
 async fn whole(app: &App, reader: Reader) -> ApiResult<Response> {
     let (content, end) = reader.finished().await;
-    let live = reader.answer();
-    told(app, live.tenant, (live.conversation, live.message), content, &end)
+    let about = &reader.answer().about;
+    told(app, (about.tenant, reader.display()), (about.conversation, about.message), content, &end)
 }
 
 /// A whole answer, by how it ended.
 fn told(
     app: &App,
-    tenant: Tenant,
+    (tenant, display): (Tenant, Display),
     (conversation, message): (ConversationId, MessageId),
     content: String,
     end: &End,
@@ -201,8 +203,8 @@ fn told(
             message_id: message.to_string(),
             content,
             done: true,
-            citations: citations(app, tenant, &done.cited),
-            citation_nodes: citation_nodes(&done.cited),
+            citations: citations(app, tenant, display, &done.cited),
+            citation_nodes: citation_nodes(display, &done.cited),
             canvas: None,
             usage: sse::usage(done),
         })

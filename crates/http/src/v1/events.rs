@@ -12,7 +12,8 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
 use parlance_domain::kind::{self, ConversationId, MessageId};
-use parlance_domain::{Principal, Result, Tenant, Timestamp};
+use parlance_domain::{Principal, Result, Timestamp};
+use parlance_service::display::{self, Display};
 use parlance_service::events::{self, Event, Listener, Topic, What};
 use parlance_service::open_streams::{Watched, watch};
 use parlance_service::{App, conversations};
@@ -53,7 +54,9 @@ impl Told {
 /// and what it needs for a moment only is allocated then.
 struct Page {
     app: App,
-    tenant: Tenant,
+    principal: Principal,
+    /// What it is shown of answers beside their text.
+    display: Display,
     topic: Topic,
     listener: Listener,
     /// The credential it came with.
@@ -99,6 +102,9 @@ impl Page {
                     {
                         continue;
                     }
+                    if matches!(event.what, What::Message { .. }) {
+                        Box::pin(self.look_at_display()).await;
+                    }
                     let text = self.frame(&event);
                     return Some((text, Some(self.with_silence())));
                 }
@@ -117,20 +123,28 @@ impl Page {
         self
     }
 
+    /// Notes what the page is shown of messages from now on. When that cannot be told it stays as it was.
+    async fn look_at_display(&mut self) {
+        if let Ok(display) = display::of(&self.app, &self.principal).await {
+            self.display = display;
+        }
+    }
+
     /// The next messages that were missed; nothing when there are no more.
     async fn read_missed(&mut self) -> Result<String> {
         // What the queue holds is newer than the page before this one.
         if self.replayed.len() > MAX_REPLAYED {
             self.replayed.clear();
         }
+        self.look_at_display().await;
         let since = (self.told.at, self.told.message);
         let missed = {
-            let mut tx = self.app.db.read(self.tenant).await?;
+            let mut tx = self.app.db.read(self.principal.tenant).await?;
             match self.topic {
                 Topic::Conversation(id) => {
-                    message_lists::settled_in_conversation(&mut tx, self.tenant, id, since, AT_ONCE).await?
+                    message_lists::settled_in_conversation(&mut tx, self.principal.tenant, id, since, AT_ONCE).await?
                 }
-                Topic::Inbox(id) => message_lists::settled_in_inbox(&mut tx, self.tenant, id, since, AT_ONCE).await?,
+                Topic::Inbox(id) => message_lists::settled_in_inbox(&mut tx, self.principal.tenant, id, since, AT_ONCE).await?,
             }
         };
         let mut text = String::new();
@@ -170,7 +184,7 @@ impl Page {
         if (at, message) > (self.told.at, self.told.message) {
             self.told = Told { at, message };
         }
-        let members = json!({"message": view(&self.app, self.tenant, sent.clone())});
+        let members = json!({"message": view(&self.app, (self.principal.tenant, self.display), sent.clone())});
         self.write(text, (Some(conversation), Some(message)), ("message", &sent.message.content), &members);
     }
 
@@ -211,7 +225,7 @@ impl Page {
 
 /// The response that tells what happens from now on, and before that what was missed since the
 /// event `Last-Event-ID`.
-fn open(app: App, principal: &Principal, topic: Topic, headers: &HeaderMap) -> Response {
+fn open(app: App, (principal, display): (Principal, Display), topic: Topic, headers: &HeaderMap) -> Response {
     // Listening begins first, so that nothing falls between it and what is read.
     let listener = events::listen(&app, topic);
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(Told::parse);
@@ -219,10 +233,11 @@ fn open(app: App, principal: &Principal, topic: Topic, headers: &HeaderMap) -> R
     let page = Page {
         is_behind: last.is_some(),
         told: last.unwrap_or(now),
-        tenant: principal.tenant,
+        principal,
+        display,
         topic,
         listener,
-        credential: watch(&app, principal),
+        credential: watch(&app, &principal),
         replayed: HashSet::new(),
         comment_at: Instant::now() + KEEP_ALIVE,
         app,
@@ -257,7 +272,8 @@ pub(crate) async fn of_conversation(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     conversations::find(&app, &caller.principal, id).await?;
-    Ok(open(app, &caller.principal, Topic::Conversation(id), &headers))
+    let display = display::of(&app, &caller.principal).await?;
+    Ok(open(app, (caller.principal, display), Topic::Conversation(id), &headers))
 }
 
 /// Follow what happens in all conversations of an inbox.
@@ -271,7 +287,7 @@ pub(crate) async fn of_inbox(
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     conversations::find_inbox(&app, &auth.principal, id).await?;
-    Ok(open(app, &auth.principal, Topic::Inbox(id), &headers))
+    Ok(open(app, (auth.principal, Display::ALL), Topic::Inbox(id), &headers))
 }
 
 /// Whether somebody types.

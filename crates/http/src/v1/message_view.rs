@@ -3,6 +3,7 @@
 use parlance_domain::kind::FeedbackId;
 use parlance_domain::{Tenant, Timestamp};
 use parlance_service::citations::Cited;
+use parlance_service::display::Display;
 use parlance_service::{App, sender};
 use parlance_storage::message_lists::Sent;
 use serde::{Deserialize, Serialize};
@@ -120,8 +121,8 @@ fn sender_of(sent: &mut Sent) -> Sender {
     Sender { id, name: sent.chatbot_name.take().unwrap_or_else(|| REMOVED_ASSISTANT.to_owned()), avatar: None }
 }
 
-/// A message as clients read it.
-pub(crate) fn view(app: &App, tenant: Tenant, mut sent: Sent) -> MessageView {
+/// A message as a client who is shown this much reads it.
+pub(crate) fn view(app: &App, (tenant, display): (Tenant, Display), mut sent: Sent) -> MessageView {
     let sender = sender_of(&mut sent);
     let message = sent.message;
     let cited: Vec<Cited> = serde_json::from_str(&message.citations).unwrap_or_default();
@@ -153,8 +154,8 @@ pub(crate) fn view(app: &App, tenant: Tenant, mut sent: Sent) -> MessageView {
         ),
         created_at: message.created_at.to_string(),
         attachments,
-        citations: citations(app, tenant, &cited),
-        citation_nodes: citation_nodes(&cited),
+        citations: citations(app, tenant, display, &cited),
+        citation_nodes: citation_nodes(display, &cited),
         canvas: json(message.canvas.as_deref()),
         query_metadata: json(message.query_metadata.as_deref()),
         state: message.state,

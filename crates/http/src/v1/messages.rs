@@ -8,7 +8,7 @@ use parlance_domain::Principal;
 use parlance_domain::kind::{self, MessageId};
 use parlance_service::citations::Cited;
 use parlance_service::live_answer::{AnswerEvent, End};
-use parlance_service::{App, answer_faults};
+use parlance_service::{App, answer_faults, display};
 use parlance_service::{answer, answer_end};
 use parlance_storage::messages::Message;
 use serde::Serialize;
@@ -40,8 +40,9 @@ pub(crate) async fn follow(app: &App, principal: &Principal, id: MessageId, afte
     if let Some(reader) = answer::follow(app, principal, id, after).await? {
         return Ok(sse::follow_for(app, principal, reader));
     }
+    let display = display::of(app, principal).await?;
     let (message, told) = stored(app, principal, id).await?;
-    let events = Events::new(app, principal.tenant, &message.conversation_id.to_string(), &id.to_string());
+    let events = Events::new(app, (principal.tenant, display), message.conversation_id, id);
     let mut text = String::new();
     for (position, event) in told.iter().enumerate() {
         events.write(&mut text, position + 1, event);
@@ -67,7 +68,7 @@ fn stored_events(message: &Message, record: Option<&parlance_storage::records::R
         events.push(AnswerEvent::Text(message.content.clone()));
     }
     let end = match (message.state.as_str(), record) {
-        ("done", Some(record)) => End::Done(Box::new(answer_end::stored_end(record, cited))),
+        ("done", record) => End::Done(Box::new(answer_end::stored_end(record, cited))),
         ("cancelled", _) => End::Cancelled,
         _ => {
             let fault = answer_faults::by_code(message.error.as_deref().unwrap_or_default());

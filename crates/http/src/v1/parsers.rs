@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::error::{ApiErrors, ApiResult};
-use crate::extract::{Authorized, PathId, grants};
+use crate::extract::{Authorized, Caller, PathId, grants};
 
 /// A parser.
 #[derive(Debug, Serialize, ToSchema)]
@@ -62,11 +62,11 @@ pub(crate) async fn supported_file_types(_auth: Authorized<grants::ReadKnowledge
     Json(with_dots(&allowed_extensions()))
 }
 
-/// File types that can be uploaded.
+/// File types that can be uploaded. For visitors too.
 #[utoipa::path(get, path = "/api/v1/allowed-file-types/", tag = "knowledge",
     responses((status = 200, body = AllowedFileTypes), ApiErrors))]
 pub(crate) async fn allowed_file_types(
-    _auth: Authorized<grants::ReadKnowledge>,
+    _caller: Caller<grants::ReadKnowledge>,
     State(app): State<App>,
 ) -> Json<AllowedFileTypes> {
     let knowledge_base = allowed_extensions();

@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use parlance_domain::{Error, FieldErrors, kind};
+use parlance_domain::{Error, FieldErrors, Principal, kind};
 use parlance_service::App;
+use parlance_service::display::{self, Display};
 use parlance_service::messages::{self, Judgement, NewAttachment, NewCanvas, NewMessage};
 use parlance_storage::message_lists::{Position, Sent};
 use serde::Deserialize;
@@ -133,8 +134,9 @@ pub(crate) async fn create(
     State(app): State<App>,
     Body(body): Body<SendBody>,
 ) -> ApiResult<(StatusCode, Json<MessageView>)> {
+    let display = display::of(&app, &caller.principal).await?;
     let sent = messages::create(&app, &caller.principal, body.message(false)?).await?;
-    Ok((StatusCode::CREATED, Json(view(&app, caller.tenant(), sent))))
+    Ok((StatusCode::CREATED, Json(view(&app, (caller.tenant(), display), sent))))
 }
 
 /// Send a person's reply. The assistant is silent until the conversation is handed back.
@@ -146,7 +148,7 @@ pub(crate) async fn create_outgoing(
     Body(body): Body<SendBody>,
 ) -> ApiResult<(StatusCode, Json<MessageView>)> {
     let sent = messages::create(&app, &auth.principal, body.message(true)?).await?;
-    Ok((StatusCode::CREATED, Json(view(&app, auth.tenant(), sent))))
+    Ok((StatusCode::CREATED, Json(view(&app, (auth.tenant(), Display::ALL), sent))))
 }
 
 /// Which messages are asked for.
@@ -169,9 +171,16 @@ pub(crate) async fn list(
     let conversation = Reference(conversation).require("conversation")?;
     let from = cursors.from().map(|(at, id, is_back)| Position { at, id, is_back });
     let (rows, total) = messages::list(&app, &caller.principal, conversation, from, cursors.limit()).await?;
+    let display = display::of(&app, &caller.principal).await?;
     let key = |sent: &Sent| (sent.message.created_at, sent.message.id);
-    let answer = cursors.answer(rows, key, |sent| view(&app, caller.tenant(), sent));
+    let answer = cursors.answer(rows, key, |sent| view(&app, (caller.tenant(), display), sent));
     Ok(Json(CursorBody { count: Some(total), ..answer }))
+}
+
+/// The message as the caller reads it.
+async fn shown(app: &App, principal: &Principal, sent: Sent) -> ApiResult<Json<MessageView>> {
+    let display = display::of(app, principal).await?;
+    Ok(Json(view(app, (principal.tenant, display), sent)))
 }
 
 /// One message.
@@ -189,7 +198,7 @@ pub(crate) async fn get(
         None => None,
     };
     let sent = messages::get(&app, &caller.principal, id, conversation).await?;
-    Ok(Json(view(&app, caller.tenant(), sent)))
+    shown(&app, &caller.principal, sent).await
 }
 
 /// What a reader thinks of an answer.
@@ -239,7 +248,7 @@ pub(crate) async fn update(
             messages::judge(&app, &caller.principal, id, judgement).await?
         }
     };
-    Ok(Json(view(&app, caller.tenant(), sent)))
+    shown(&app, &caller.principal, sent).await
 }
 
 /// Reads feedback in any of its forms; `None` takes it back.
@@ -271,7 +280,7 @@ pub(crate) async fn set_feedback(
     Body(body): Body<FeedbackBody>,
 ) -> ApiResult<Json<MessageView>> {
     let sent = messages::judge(&app, &caller.principal, id, Some(body.judgement("type")?)).await?;
-    Ok(Json(view(&app, caller.tenant(), sent)))
+    shown(&app, &caller.principal, sent).await
 }
 
 /// Take feedback on an answer back.

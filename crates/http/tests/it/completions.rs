@@ -301,3 +301,20 @@ async fn who_asks_is_named_by_contact_or_by_the_caller_s_own_id() {
     let long = json!({"message": message, "sourceId": "x".repeat(256)});
     assert!(app.owner().post(&path, &long).await.body_of(400)["sourceId"].is_array());
 }
+
+#[tokio::test]
+async fn structured_parts_are_objects_of_bounded_size() {
+    let app = TestApp::start().await;
+    let path = format!("chatbots/{}/completions/", app.chatbot());
+    let large = json!({"text": "x".repeat(256 << 10)});
+    for field in ["contentPayload", "queryMetadata"] {
+        for wrong in [large.clone(), json!([1]), json!("x"), json!(7)] {
+            let mut body = json!({"message": {"content": "Hello?"}});
+            body["message"][field] = wrong;
+            let refused = app.owner().post(&path, &body).await.body_of(400);
+            assert!(refused["message"][field].is_array(), "{field} {refused}");
+        }
+    }
+    let body = json!({"message": {"content": "Hello?", "contentPayload": {"a": [1]}, "queryMetadata": null}});
+    app.owner().post(&path, &body).await.expect(200).json();
+}

@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 use crate::world::UNKNOWN;
 
 /// A page that is open.
-struct Page {
+pub(crate) struct Page {
     response: reqwest::Response,
     waiting: String,
 }
 
 /// An event: its id and its data.
-type Told = (String, Value);
+pub(crate) type Told = (String, Value);
 
 impl Page {
-    async fn open(actor: &Actor, path: &str, last: Option<&str>) -> Self {
+    pub(crate) async fn open(actor: &Actor, path: &str, last: Option<&str>) -> Self {
         let request = actor.request(Method::GET, path);
         let request = match last {
             Some(id) => request.header("last-event-id", id),
@@ -59,7 +59,7 @@ impl Page {
     }
 
     /// The next event, of which the type is known.
-    async fn told(&mut self, kind: &str) -> Told {
+    pub(crate) async fn told(&mut self, kind: &str) -> Told {
         let told = self.next().await.unwrap();
         assert_eq!(told.1["type"], kind, "{}", told.1);
         told

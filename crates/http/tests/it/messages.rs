@@ -1,6 +1,6 @@
 //! Messages: sent, listed, judged.
 
-use parlance_testkit::TestApp;
+use parlance_testkit::{Event, TestApp};
 use serde_json::{Value, json};
 
 use crate::world::UNKNOWN;
@@ -188,4 +188,20 @@ async fn answers_are_judged() {
     assert_eq!(question["type"], "incoming");
     let of_question = format!("messages/{}/feedback/", question["id"].as_str().unwrap());
     owner.put(&of_question, &json!({"type": "like"})).await.expect(400).json();
+}
+
+#[tokio::test]
+async fn a_person_s_reply_is_followed_to_its_end() {
+    let app = TestApp::start().await;
+    let owner = app.owner();
+    let conversation = conversation(&app).await;
+    let reply = json!({"conversation": conversation, "content": "我來", "type": "outgoing"});
+    let reply = owner.post("messages/", &reply).await.body_of(201);
+    let told = owner.follow(reply["id"].as_str().unwrap(), 0).await.rest().await;
+    assert_eq!(told.iter().map(Event::kind).collect::<Vec<_>>(), ["citations", "text", "done"]);
+    assert_eq!((told[1].content(), &told[2].data["recordId"]), ("我來", &Value::Null));
+    let nothing = json!({"inputTokens": 0, "outputTokens": 0, "cachedTokens": 0, "wordsCount": 0});
+    assert_eq!(told[2].data["usage"], nothing);
+    let question = owner.post("messages/", &json!({"conversation": conversation, "content": "?"})).await.body_of(201);
+    owner.get(&format!("messages/{}/stream/", question["id"].as_str().unwrap())).await.expect(404).json();
 }

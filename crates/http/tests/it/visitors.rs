@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 
 use crate::world::UNKNOWN;
 
-async fn web_chat(app: &TestApp, more: Value) -> String {
+pub(crate) async fn web_chat(app: &TestApp, more: Value) -> String {
     let mut body = json!({"chatbot": app.chatbot(), "theme": {}, "darkTheme": {}});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     app.owner().make("web-chats/", &body).await
 }
 
-async fn arrive(actor: &Actor, web_chat: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+pub(crate) async fn arrive(actor: &Actor, web_chat: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
     let mut request = actor.request(Method::POST, &format!("web-chats/{web_chat}/sessions/")).json(body);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -25,16 +25,16 @@ async fn arrive(actor: &Actor, web_chat: &str, headers: &[(&str, &str)], body: &
     actor.send(request).await
 }
 
-async fn session(app: &TestApp, web_chat: &str) -> (Actor, Value) {
+pub(crate) async fn session(app: &TestApp, web_chat: &str) -> (Actor, Value) {
     let session = arrive(&app.nobody(), web_chat, &[], &json!({})).await.body_of(201);
     (app.with_header(&format!("Visitor {}", session["token"].as_str().unwrap())), session)
 }
 
-async fn ask(visitor: &Actor, web_chat: &str, body: Value) -> Answer {
+pub(crate) async fn ask(visitor: &Actor, web_chat: &str, body: Value) -> Answer {
     visitor.post(&format!("web-chats/{web_chat}/completions/"), &body).await
 }
 
-fn hello() -> Value {
+pub(crate) fn hello() -> Value {
     json!({"message": {"content": "Hello?"}})
 }
 
@@ -120,6 +120,13 @@ async fn a_visitor_reaches_nothing_of_another() {
     for path in ["chatbots/", "web-chats/", "attachments/", "knowledge-bases/", "model-providers/", "tools/"] {
         bob.get(path).await.expect(403).json();
     }
+    // The assistant they talk to has a name for them, and others do not exist.
+    let shown = bob.get(&format!("chatbots/{}/", app.chatbot())).await.body_of(200);
+    let name = app.owner().get(&format!("chatbots/{}/", app.chatbot())).await.body_of(200)["name"].clone();
+    assert_eq!(shown, json!({"id": app.chatbot(), "name": name}));
+    let other = app.owner().make("chatbots/", &json!({"name": "Other"})).await;
+    bob.get(&format!("chatbots/{other}/")).await.expect(404).json();
+    bob.get("allowed-file-types/").await.expect(200).json();
     let public = bob.get(&format!("web-chats/{page}/")).await.body_of(200);
     assert!(public.get("inbox").is_none());
     bob.get(&format!("web-chats/{other_page}/")).await.expect(404).json();
@@ -294,6 +301,19 @@ async fn browsers_let_allowed_pages_read_what_visitors_may() {
         }
     }
     assert_eq!(allowed(&preflight(&sessions, "POST", "https://other.example").await), "", "allowed elsewhere only");
+    let feedback = format!("messages/{UNKNOWN}/feedback/");
+    for (path, method) in [
+        (feedback.as_str(), "DELETE"),
+        (&format!("messages/{UNKNOWN}/"), "PATCH"),
+        ("conversations/", "GET"),
+        ("allowed-file-types/", "GET"),
+        (&format!("chatbots/{UNKNOWN}/"), "GET"),
+    ] {
+        let answer = preflight(path, method, "https://shop.example").await.expect(204);
+        assert_eq!(allowed(&answer), "https://shop.example", "{method} {path}");
+        let methods = answer.header("access-control-allow-methods");
+        assert!(methods.split(", ").any(|allowed| allowed == method), "{method} {methods}");
+    }
     for (path, method) in [("web-chats/", "GET"), ("chatbots/", "GET"), (sessions.as_str(), "DELETE")] {
         assert_eq!(allowed(&preflight(path, method, "https://shop.example").await), "");
     }

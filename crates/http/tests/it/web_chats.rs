@@ -288,3 +288,41 @@ async fn everybody_sees_what_the_page_needs_and_no_more() {
     app.nobody().get("web-chats/").await.expect(401).json();
     app.nobody().delete(&path).await.expect(401).json();
 }
+
+#[tokio::test]
+async fn a_web_chat_that_moves_takes_its_limits_along_at_once() {
+    let app = TestApp::start().await;
+    let owner = app.owner();
+    app.know(&[("returns.txt", "Goods can be returned within seven days.")]).await;
+    let other = owner.make("chatbots/", &json!({"name": "Other", "knowledgeBases": [{"id": app.base()}]})).await;
+    let web_chat = made(&owner, &app.chatbot(), json!({})).await;
+    let (path, inbox) = (web_chat["id"].as_str().unwrap(), web_chat["inbox"]["id"].as_str().unwrap());
+    let nothing = json!({"queryMetadata": {"knowledge_bases": []}});
+    owner.patch(&format!("inboxes/{inbox}/"), &nothing).await.expect(200).json();
+    let cited = async || {
+        let body = json!({"message": {"content": "Within how many days can goods be returned?"}});
+        let answer = owner.post(&format!("web-chats/{path}/completions/"), &body).await.body_of(200);
+        answer["citations"].as_array().unwrap().len()
+    };
+    assert_eq!(cited().await, 0);
+    // The other assistant's plan is remembered from now on.
+    let question = "Within how many days can goods be returned?";
+    assert_eq!(owner.ask(&other, question).await["citations"].as_array().unwrap().len(), 1);
+    owner.patch(&format!("web-chats/{path}/"), &json!({"chatbot": other})).await.expect(200).json();
+    assert_eq!(cited().await, 0);
+}
+
+#[tokio::test]
+async fn what_the_pages_of_a_removed_assistant_showed_is_let_go() {
+    let app = TestApp::start().await;
+    let owner = app.owner();
+    let bot = owner.make("chatbots/", &json!({"name": "Short-lived"})).await;
+    let (own, shared) =
+        (owner.upload("web-chat", "a.png", b"own").await, owner.upload("web-chat", "b.png", b"two").await);
+    made(&owner, &bot, json!({"logo": own, "avatar": shared})).await;
+    made(&owner, &app.chatbot(), json!({"logo": shared})).await;
+    owner.delete(&format!("chatbots/{bot}/")).await.expect(204);
+    assert_eq!(parlance_service::uploads::sweep(&app.app).await.unwrap(), 1);
+    assert!(app.app.blobs.read(&own, 9).await.unwrap().is_none());
+    assert!(app.app.blobs.read(&shared, 9).await.unwrap().is_some(), "another page shows it");
+}

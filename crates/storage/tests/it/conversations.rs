@@ -128,3 +128,32 @@ async fn an_answer_has_one_record() {
     assert_eq!(read!(world, tenant, tx => records::of_message(tx, tenant, answer)).unwrap(), Some(all.record));
     assert!(read!(world, tenant, tx => records::of_message(tx, tenant, id())).unwrap().is_none());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_several_times_at_once_is_made_once() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let (tenant, inbox) = (world.tenant, all.inbox.id);
+    let racing = (0..12).map(|_| {
+        let db = world.db.clone();
+        let contact = contacts::Contact { id: id(), source_id: Some("visitor-9".into()), ..all.contact.clone() };
+        tokio::spawn(async move {
+            db.write(tenant, move |tx| {
+                Box::pin(async move {
+                    match contacts::claim_source(tx, tenant, inbox, "visitor-9").await? {
+                        Some(known) => Ok(known.id),
+                        None => contacts::insert(tx, tenant, &contact, inbox).await.map(|()| contact.id),
+                    }
+                })
+            })
+            .await
+        })
+    });
+    let mut made = Vec::new();
+    for racer in futures_util::future::join_all(racing).await {
+        made.push(racer.unwrap().unwrap());
+    }
+    made.dedup();
+    assert_eq!(made.len(), 1, "{made:?}");
+    assert!(write!(world, tenant, tx => contacts::claim_source(tx, tenant, inbox, "visitor-8")).unwrap().is_none());
+}

@@ -174,6 +174,7 @@ async fn refuses_changes(world: &World, all: &Things, scope: Scope) {
         assert!(!files::fail(tx, who, all.file.id, 1, "taken", NOW).await?);
         assert!(!files::wait(tx, who, all.file.id, 1, "taken", NOW).await?);
         assert!(!contacts::update(tx, who, &contacts::Contact { name: "taken".into(), ..all.contact.clone() }, &Terms::NONE).await?);
+        assert!(contacts::claim_source(tx, who, all.inbox.id, "visitor-1").await?.is_none());
         assert!(!inboxes::update(tx, who, &inboxes::Inbox { name: "taken".into(), ..all.inbox.clone() }).await?);
         tools::update(tx, who, &tools::Tool { name: "taken".into(), ..all.tool.clone() }).await?;
         uploads::release(tx, who, &all.upload.blob_key).await?;

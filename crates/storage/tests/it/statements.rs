@@ -36,6 +36,7 @@ const FOR_ALL: &[&str] = &[
     "uploads::known",
     "uploads::some_used",
     "visitor_sessions::forget",
+    "web_chat_reservations::forget",
     "web_chat_usage::forget",
     "webhooks::forget",
 ];

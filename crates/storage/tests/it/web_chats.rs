@@ -1,15 +1,15 @@
 //! Web chats with what belongs to them: origins, files, domains, visitors' sessions, usage.
 
-use parlance_domain::kind::{ChatbotId, ContactId, CustomDomainId, WebChatId};
+use parlance_domain::kind::{ChatbotId, ContactId, CustomDomainId, MessageId, WebChatId};
 use parlance_domain::{Result, Tenant, Visitor};
 use parlance_storage::custom_domains::CustomDomain;
 use parlance_storage::inboxes::Inbox;
-use parlance_storage::visitor_sessions::{LiveSession, VisitorSession};
+use parlance_storage::visitor_sessions::{Footing, LiveSession, VisitorSession};
 use parlance_storage::web_chat_usage::Usage;
 use parlance_storage::web_chats::{Details, Filter, WebChat};
 use parlance_storage::{
     Scope, Tx, chatbots, conversations, custom_domains, domain_checks, inboxes, uploads, visitor_sessions,
-    web_chat_usage, web_chats,
+    web_chat_reservations, web_chat_usage, web_chats,
 };
 
 use crate::world::{NOW, Things, World, id, later, read, scopes, write};
@@ -59,6 +59,7 @@ pub(crate) async fn fill(tx: &mut Tx, tenant: Tenant, web_chat: WebChatId, conta
     custom_domains::insert(tx, tenant, &domain(web_chat, "world.example.com")).await?;
     web_chats::set_origins(tx, tenant, web_chat, &["https://world.example".to_owned()]).await?;
     web_chats::set_files(tx, tenant, web_chat, &["media/world.png".to_owned()]).await?;
+    web_chat_reservations::insert(tx, tenant, id(), (web_chat, "2026-11-19")).await?;
     web_chat_usage::add(tx, tenant, web_chat, "2026-11-19", Usage { replies: 1, tokens: 2 }).await.map(drop)
 }
 
@@ -180,6 +181,9 @@ async fn origins_files_and_secret_of_a_web_chat() {
     assert!(!write!(world, tenant, tx, key => uploads::delete_abandoned(tx, tenant, &key[0])).unwrap());
     write!(world, tenant, tx, key => uploads::release(tx, tenant, &key[0])).unwrap();
     assert_eq!(read!(world, tenant, tx => uploads::by_key(tx, tenant, &key[0])).unwrap().unwrap().created_at, NOW);
+    let bot = all.chatbot.id;
+    let shown = read!(world, tenant, tx => web_chats::files_of_chatbot(tx, tenant, bot)).unwrap();
+    assert_eq!(shown.iter().filter(|shown| **shown == key[0]).count(), 1, "{shown:?}");
     write!(world, tenant, tx => web_chats::set_files(tx, tenant, page_id, &[])).unwrap();
     assert!(write!(world, tenant, tx, key => uploads::delete_abandoned(tx, tenant, &key[0])).unwrap());
 
@@ -260,15 +264,23 @@ async fn a_session_lives_while_everything_it_stands_for_does() {
         inbox_id: inbox.id,
         contact_id: contact,
         expires_at: later(60),
+        footing: Footing { is_identified: false, access_type: "web".into(), settings: page.settings.clone() },
     };
     assert_eq!(live(ids.0).await, Some(expected.clone()));
     assert_eq!(live(id()).await, None);
     let visitor = Visitor { web_chat: page.id, inbox: inbox.id, contact };
-    let has_live =
-        async |now| read!(world, tenant, tx => visitor_sessions::has_live(tx, tenant, visitor, now)).unwrap();
-    assert!(has_live(later(1)).await && !has_live(later(3600)).await);
+    let footing = async |now| read!(world, tenant, tx => visitor_sessions::footing(tx, tenant, visitor, now)).unwrap();
+    assert_eq!(footing(later(1)).await, Some(Footing { is_identified: true, ..expected.footing }), "the best one");
+    assert_eq!(footing(later(3600)).await, None);
     assert_eq!(live(ids.2).await, None, "the hidden web chat has no visitors");
-    assert!(write!(world, tenant, tx => visitor_sessions::renew(tx, tenant, ids.0, later(90))).unwrap());
+    let renew = async |id, end, proved, lets_unknown_in| {
+        write!(world, tenant, tx => visitor_sessions::renew(tx, tenant, (id, end), proved, lets_unknown_in)).unwrap()
+    };
+    assert!(renew(ids.0, later(90), false, true).await);
+    assert_eq!(live(ids.0).await.unwrap().expires_at, later(90));
+    assert!(!renew(ids.0, later(95), false, false).await, "of an unknown visitor, who is not let in any more");
+    assert!(renew(ids.1, later(60), false, false).await);
+    assert!(renew(ids.2, later(60), true, false).await);
     assert_eq!(live(ids.0).await.unwrap().expires_at, later(90));
 
     let closed = WebChat { is_active: false, ..page.clone() };
@@ -280,8 +292,9 @@ async fn a_session_lives_while_everything_it_stands_for_does() {
         write!(world, tenant, tx => visitor_sessions::revoke_identified(tx, tenant, page_id, later(1))).unwrap(),
         1
     );
+    assert!(!footing(later(1)).await.unwrap().is_identified);
     assert!(live(ids.1).await.is_none() && live(ids.0).await.is_some());
-    assert!(!write!(world, tenant, tx => visitor_sessions::renew(tx, tenant, ids.1, later(99))).unwrap());
+    assert!(!renew(ids.1, later(99), true, true).await);
     let revoked =
         write!(world, tenant, tx => visitor_sessions::revoke_of_contact(tx, tenant, contact, later(1))).unwrap();
     assert_eq!((revoked, live(ids.0).await), (3, None));
@@ -317,6 +330,27 @@ async fn usage_of_a_day_adds_up() {
 }
 
 #[tokio::test]
+async fn what_was_set_aside_for_an_answer_is_taken_back_once() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let (tenant, page, answer) = (world.tenant, all.web_chat.id, id::<parlance_domain::kind::Message>());
+    let note = async |answer: MessageId, page: WebChatId| write!(world, tenant, tx => web_chat_reservations::insert(tx, tenant, answer, (page, "2026-11-20")));
+    let take =
+        async |answer: MessageId| write!(world, tenant, tx => web_chat_reservations::take(tx, tenant, answer)).unwrap();
+    note(answer, page).await.unwrap();
+    assert!(matches!(note(answer, page).await, Err(parlance_domain::Error::Conflict(_))));
+    assert_eq!(take(answer).await, Some((page, "2026-11-20".to_owned())));
+    assert_eq!(take(answer).await, None);
+    note(answer, id()).await.unwrap();
+    assert_eq!(take(answer).await, None, "no such web chat");
+    note(answer, page).await.unwrap();
+    // Beside it is the one of the world, of the day before.
+    assert_eq!(write!(world, Scope::System, tx => web_chat_reservations::forget(tx, "2026-11-20")).unwrap(), 1);
+    assert_eq!(write!(world, Scope::System, tx => web_chat_reservations::forget(tx, "2026-11-21")).unwrap(), 1);
+    assert_eq!(take(answer).await, None);
+}
+
+#[tokio::test]
 async fn a_stranger_sees_and_changes_nothing_of_a_web_chat() {
     let world = World::new().await;
     let all = world.fill().await;
@@ -324,6 +358,7 @@ async fn a_stranger_sees_and_changes_nothing_of_a_web_chat() {
     let (page, inbox) = page(&world, &all).await;
     let (page_id, contact, bot) = (page.id, all.contact.id, all.chatbot.id);
     let (own, named) = (session(page.id, contact, true), domain(page.id, "chat.example.com"));
+    let answer: MessageId = id();
     let rows = (own.clone(), named.clone());
     write!(world, tenant, tx => async {
         visitor_sessions::insert(tx, tenant, &rows.0).await?;
@@ -331,11 +366,19 @@ async fn a_stranger_sees_and_changes_nothing_of_a_web_chat() {
         web_chats::set_origins(tx, tenant, page_id, &["https://a.example".to_owned()]).await?;
         web_chats::set_files(tx, tenant, page_id, &["media/logo.png".to_owned()]).await?;
         web_chats::set_identity_secret(tx, tenant, page_id, &[1], NOW).await?;
+        web_chat_reservations::insert(tx, tenant, answer, (page_id, "2026-11-20")).await?;
         web_chat_usage::add(tx, tenant, page_id, "2026-11-20", Usage { replies: 1, tokens: 2 }).await
     })
     .unwrap();
     let before = world.rows_of(tenant).await;
-    for table in ["visitor_sessions", "custom_domains", "web_chat_origins", "web_chat_files", "web_chat_usage"] {
+    for table in [
+        "visitor_sessions",
+        "custom_domains",
+        "web_chat_origins",
+        "web_chat_files",
+        "web_chat_usage",
+        "web_chat_reservations",
+    ] {
         assert_eq!(before[table].len(), 2, "{table}");
     }
     for scope in scopes(who) {
@@ -344,8 +387,11 @@ async fn a_stranger_sees_and_changes_nothing_of_a_web_chat() {
         assert!(web_chats::get(tx, who, page_id).await.unwrap().is_none());
         assert!(web_chats::list(tx, who, &Filter::default()).await.unwrap().is_empty());
         assert!(web_chats::identity_secret(tx, who, page_id).await.unwrap().is_none());
+        assert!(web_chats::files_of_chatbot(tx, who, bot).await.unwrap().is_empty());
         assert!(custom_domains::of_web_chat(tx, who, page_id).await.unwrap().is_none());
         assert!(visitor_sessions::latest_conversation(tx, who, inbox.id, contact).await.unwrap().is_none());
+        let visitor = Visitor { web_chat: page_id, inbox: inbox.id, contact };
+        assert!(visitor_sessions::footing(tx, who, visitor, NOW).await.unwrap().is_none());
         assert_eq!(web_chat_usage::of_day(tx, who, page_id, "2026-11-20").await.unwrap(), Usage::default());
         drop(connection);
         let (own, named, page) = (own.clone(), named.clone(), page.clone());
@@ -358,9 +404,11 @@ async fn a_stranger_sees_and_changes_nothing_of_a_web_chat() {
             assert!(!custom_domains::insert(tx, who, &CustomDomain { id: id(), ..named }).await?);
             custom_domains::delete_of_web_chat(tx, who, page_id).await?;
             visitor_sessions::insert(tx, who, &VisitorSession { id: id(), ..own.clone() }).await?;
-            assert!(!visitor_sessions::renew(tx, who, own.id, later(99)).await?);
+            assert!(!visitor_sessions::renew(tx, who, (own.id, later(99)), true, true).await?);
             assert_eq!(visitor_sessions::revoke_identified(tx, who, page_id, NOW).await?, 0);
             assert_eq!(visitor_sessions::revoke_of_contact(tx, who, contact, NOW).await?, 0);
+            web_chat_reservations::insert(tx, who, id(), (page_id, "2026-11-20")).await?;
+            assert_eq!(web_chat_reservations::take(tx, who, answer).await?, None);
             let used = Usage { replies: 1, tokens: 2 };
             assert_eq!(web_chat_usage::add(tx, who, page_id, "2026-11-20", used).await?, None);
             assert!(!web_chats::delete(tx, who, page_id).await?);
