@@ -35,6 +35,7 @@ mod rate_limits;
 mod references;
 mod resuming;
 mod retrieval;
+mod retrieval_scope;
 mod stored;
 mod tenants;
 mod tools;
