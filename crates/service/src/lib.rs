@@ -62,6 +62,7 @@ pub mod search;
 pub mod secret_headers;
 pub mod sender;
 pub mod settings;
+pub mod side_calls;
 pub mod sign_auth;
 mod spending;
 pub mod streams;
