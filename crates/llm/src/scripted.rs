@@ -101,6 +101,11 @@ impl ScriptedChat {
         lock(&self.requests).clone()
     }
 
+    /// Every request since they were last taken.
+    pub fn take_requests(&self) -> Vec<ChatRequest> {
+        std::mem::take(&mut lock(&self.requests))
+    }
+
     /// Scripts that were not played yet.
     pub fn scripts_left(&self) -> usize {
         lock(&self.scripts).len()
@@ -281,6 +286,11 @@ impl ScriptedRerank {
     /// Every call so far.
     pub fn calls(&self) -> Vec<(String, Vec<String>)> {
         lock(&self.calls).clone()
+    }
+
+    /// Every call since they were last taken.
+    pub fn take_calls(&self) -> Vec<(String, Vec<String>)> {
+        std::mem::take(&mut lock(&self.calls))
     }
 }
 

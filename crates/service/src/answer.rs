@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::{FutureExt, StreamExt};
 use parlance_domain::kind::{ChatbotId, FileId, KnowledgeBaseId, MessageId, WebChatId};
 use parlance_domain::{Error, FieldErrors, Principal, Result, Tenant};
+use parlance_llm::usage::estimate_prompt_tokens;
 use parlance_llm::{ChatEvent, ChatRequest, Image, Usage};
 use parlance_retrieval::BaseScope;
 use parlance_storage::chatbots::Chatbot;
@@ -33,6 +34,7 @@ use crate::prompt::{PromptParts, condense_request, request, source_text};
 use crate::query_metadata::{self, Layer};
 use crate::reply::Owed;
 use crate::search::{Found, SearchResult, search};
+use crate::side_calls::{Aide, Spent};
 use crate::timing::{ProcessingTime, since};
 use crate::turn_plan::{TurnPlan, turn_plan};
 use crate::{App, attachments, events, labels, messages, rate_limit, spending};
@@ -81,9 +83,13 @@ pub(crate) struct Draft {
     pub(crate) sources: Arc<Vec<Cited>>,
     /// The texts of the sources as they stand in the prompt.
     pub(crate) contexts: Vec<String>,
+    /// What the provider counted for the answer itself.
     pub(crate) usage: Option<Usage>,
+    /// What was used on the way to it.
+    pub(crate) spent: Spent,
     pub(crate) time: ProcessingTime,
-    pub(crate) prompt_characters: usize,
+    /// Estimated tokens of the prompt; 0 before the model was asked.
+    pub(crate) prompt_tokens: u64,
     pub(crate) first_text: Option<Instant>,
 }
 
@@ -294,12 +300,12 @@ impl From<Error> for Failure {
 /// Everything before the model's first token: finds the passages, tells readers of them, and writes the
 /// prompt.
 async fn prepare(app: &App, turn: &Turn, answer: &LiveAnswer, draft: &mut Draft) -> Result<ChatRequest, Failure> {
-    draft.condensed = condense(turn, draft).await;
+    let aide = Aide::new(Arc::clone(&turn.chat.model), draft.spent.clone());
+    draft.condensed = condense(turn, draft, &aide).await;
     let permitted = permitted(app, turn).await?;
     let limit = turn.plan.chatbot.retrieved_chunks.and_then(|chunks| usize::try_from(chunks).ok());
-    let writer = Some(Arc::clone(&turn.chat.model));
     let SearchResult { found, retrieval, hyde, rerank } =
-        search(app, turn.tenant, &turn.plan.bases, permitted, &draft.condensed, limit, writer).await?;
+        search(app, turn.tenant, &turn.plan.bases, permitted, &draft.condensed, limit, Some(aide)).await?;
     draft.time.retrieval = retrieval;
     draft.time.hyde = hyde;
     draft.time.rerank = rerank;
@@ -321,7 +327,7 @@ async fn prepare(app: &App, turn: &Turn, answer: &LiveAnswer, draft: &mut Draft)
         json_schema: json_schema(&turn.plan.chatbot),
     });
     drop(found);
-    draft.prompt_characters = chat_request.messages.iter().map(|message| message.text.chars().count()).sum();
+    draft.prompt_tokens = estimate_prompt_tokens(&chat_request.messages);
     Ok(chat_request)
 }
 
@@ -355,44 +361,22 @@ async fn try_make(app: &App, turn: &Turn, answer: &LiveAnswer, draft: &mut Draft
 
 /// The question as it is searched for. Only a follow-up needs a model call, and a failure of that
 /// call costs nothing but precision.
-async fn condense(turn: &Turn, draft: &mut Draft) -> String {
+async fn condense(turn: &Turn, draft: &mut Draft, aide: &Aide) -> String {
     let question = &turn.question.content;
-    if turn.open.history.is_empty() || turn.plan.bases.is_empty() || !turn.chat.model.follows_instructions() {
+    if turn.open.history.is_empty() || turn.plan.bases.is_empty() || !aide.follows_instructions() {
         return question.clone();
     }
     let start = Instant::now();
-    let condensed = collect(turn.chat.model.as_ref(), condense_request(&turn.open.history, question));
-    let condensed = tokio::time::timeout(CONDENSE_TIME, condensed).await;
+    let condensed = aide.ask(condense_request(&turn.open.history, question), CONDENSE_TIME).await;
     draft.time.condense = since(start);
     match condensed {
-        Ok(Ok(text)) if !text.trim().is_empty() => text.trim().to_owned(),
-        Ok(Ok(_)) => question.clone(),
-        Ok(Err(error)) => {
+        Ok(text) if !text.trim().is_empty() => text.trim().to_owned(),
+        Ok(_) => question.clone(),
+        Err(error) => {
             tracing::warn!(%error, "the question could not be condensed; it is searched for as it is");
             question.clone()
         }
-        Err(_elapsed) => {
-            tracing::warn!("condensing the question took too long; it is searched for as it is");
-            question.clone()
-        }
     }
-}
-
-/// The text of a short answer; what is longer than a few kilobytes is left out.
-pub(crate) async fn collect(
-    model: &dyn parlance_llm::ChatModel,
-    chat_request: ChatRequest,
-) -> Result<String, parlance_llm::Error> {
-    let mut stream = model.chat(chat_request).await?;
-    let mut text = String::new();
-    while let Some(event) = stream.next().await {
-        match event? {
-            ChatEvent::Text(piece) if text.len() < 4096 => text.push_str(&piece),
-            ChatEvent::Stop(_) => break,
-            _ => {}
-        }
-    }
-    Ok(text)
 }
 
 /// The first passages whose texts fit into `characters`; at least one.

@@ -40,7 +40,8 @@ pub(crate) async fn store(app: &App, turn: &Turn, answer: &LiveAnswer, mut draft
         Outcome::Cancelled => (CANCELLED, None),
         Outcome::ShuttingDown => ("error", Some("shutting_down")),
     };
-    let usage = draft.usage.unwrap_or_else(|| estimated(&draft, &text));
+    // Of every call of the turn: providers charge for what goes before the answer too.
+    let usage = draft.usage.unwrap_or_else(|| estimated(&draft, &text)).plus(draft.spent.usage());
     let record = record(app, turn, &draft, &text, usage, error);
     let delivery = if error.is_none() && state == "done" { delivery(app, turn, &text, &cited) } else { None };
     let record_id: RecordId = record.id;
@@ -86,8 +87,7 @@ pub(crate) const fn failed(fault: Fault) -> End {
 
 fn estimated(draft: &Draft, text: &str) -> Usage {
     Usage {
-        // The prompt itself is gone by now; four characters a token is the usual rule of thumb.
-        input_tokens: (draft.prompt_characters / 4) as u64,
+        input_tokens: draft.prompt_tokens,
         output_tokens: parlance_llm::usage::estimate_tokens(text),
         cached_tokens: 0,
         estimated: true,

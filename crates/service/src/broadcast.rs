@@ -1,18 +1,25 @@
 //! One message to many contacts, each in their latest conversation.
+//!
+//! It is stored like a person's reply and told to open pages like one, but nobody has taken any of
+//! the conversations over: the assistant goes on answering in them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use parlance_domain::kind::{ContactId, ConversationId, InboxId, MessageId};
 use parlance_domain::{Error, Principal, Result};
 use parlance_storage::conversation_terms::Terms;
 use parlance_storage::conversations::Activity;
+use parlance_storage::message_lists::{self, Destination, Sent};
 use parlance_storage::messages::{self, Message};
 use parlance_storage::{Tx, contacts, conversations, inboxes};
 
-use crate::{App, keyword};
+use crate::{App, events, keyword};
 
 /// Contacts of one write, so that other writes get their turn in between.
 const CONTACTS_AT_ONCE: usize = 200;
+/// Messages that open pages are told of before they get their turn to read: half of what waits for
+/// one at most, so that a page of the whole inbox keeps up.
+const TOLD_AT_ONCE: usize = 8;
 
 /// Who gets the message.
 #[derive(Clone, Debug)]
@@ -59,15 +66,75 @@ pub async fn send(app: &App, principal: &Principal, message: &str, audience: Aud
                     let mut stored = Vec::with_capacity(some.len());
                     for (contact, id) in some {
                         let outcome = deliver(tx, &writer, &principal, (id, inbox), (&message, &terms)).await?;
-                        stored.push(Delivery { contact, outcome });
+                        stored.push((contact, outcome));
                     }
                     Ok(stored)
                 })
             })
             .await?;
-        deliveries.extend(stored);
+        let mut to_tell = Vec::new();
+        for (contact, outcome) in stored {
+            let outcome = outcome.map(|stored| {
+                let ids = (stored.message.conversation_id, stored.message.id);
+                to_tell.push(stored);
+                ids
+            });
+            deliveries.push(Delivery { contact, outcome });
+        }
+        tell(app, &principal, to_tell).await;
     }
     Ok(deliveries)
+}
+
+/// A message that was stored for a contact.
+struct Stored {
+    inbox: InboxId,
+    owner: ContactId,
+    message: Message,
+}
+
+/// Tells open pages of messages that were stored together. What is shown besides the message itself
+/// is the same in all conversations of an inbox, so it is read once for each.
+async fn tell(app: &App, principal: &Principal, stored: Vec<Stored>) {
+    if app.events.listening() == 0 {
+        return;
+    }
+    let around = match around(app, principal, &stored).await {
+        Ok(around) => around,
+        // Pages are told when they come back.
+        Err(error) => return tracing::warn!(%error, "open pages could not be told of a broadcast"),
+    };
+    for (number, Stored { inbox, owner, message }) in stored.into_iter().enumerate() {
+        if number % TOLD_AT_ONCE == 0 {
+            tokio::task::yield_now().await;
+        }
+        let Some(around) = around.get(&inbox) else { continue };
+        let sent = Sent {
+            owner_id: owner,
+            inbox_id: inbox,
+            contact_name: None,
+            contact_avatar: None,
+            user_name: message.user_id.and(around.user_name.clone()),
+            chatbot_id: around.chatbot_id,
+            chatbot_name: around.chatbot_name.clone(),
+            message,
+        };
+        events::stored(app, &sent);
+    }
+}
+
+async fn around(app: &App, principal: &Principal, stored: &[Stored]) -> Result<HashMap<InboxId, Destination>> {
+    let tenant = principal.tenant;
+    let mut around = HashMap::new();
+    let mut tx = app.db.read(tenant).await?;
+    for Stored { inbox, message, .. } in stored {
+        if !around.contains_key(inbox) {
+            let conversation = message.conversation_id;
+            let found = message_lists::destination(&mut tx, tenant, conversation, principal.user).await?;
+            around.extend(found.map(|found| (*inbox, found)));
+        }
+    }
+    Ok(around)
 }
 
 type Named = Vec<(String, Option<ContactId>)>;
@@ -115,7 +182,7 @@ async fn deliver(
     principal: &Principal,
     (contact, inbox): (Option<ContactId>, Option<InboxId>),
     (content, terms): (&str, &Terms),
-) -> Result<Result<(ConversationId, MessageId), &'static str>> {
+) -> Result<Result<Stored, &'static str>> {
     let tenant = principal.tenant;
     let known = match contact {
         Some(contact) => contacts::get(tx, tenant, contact).await?,
@@ -146,9 +213,9 @@ async fn deliver(
         error: None,
         created_at: now,
     };
-    // A message from the organisation is no title and is not unread.
+    // A message from the organisation is no title and is not unread, and nobody takes over with it.
     let activity = Activity { at: now, unread: 0, title: "", title_folded: "" };
     conversations::touch(tx, tenant, conversation.id, &activity).await?;
     messages::insert(tx, tenant, &message, terms).await?;
-    Ok(Ok((conversation.id, message.id)))
+    Ok(Ok(Stored { inbox: conversation.inbox_id, owner: conversation.contact_id, message }))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use parlance_domain::kind::{AttachmentId, ChatbotId, ContactId, ConversationId, InboxId, MessageId};
-use parlance_domain::{Error, FieldErrors, Result, Tenant};
+use parlance_domain::{Error, FieldErrors, Result, Tenant, Timestamp};
 use parlance_retrieval::fold;
 use parlance_storage::Tx;
 use parlance_storage::attachments::{self, Attachment};
@@ -105,15 +105,13 @@ pub(crate) async fn open(
     let title = title(&question.content);
     let is_new_conversation = place.known.is_none();
     let (allowance, is_visitor) = (place.allowance, is_visitor(question));
-    let mut new_contact = None;
+    let mut beginner = None;
     let (mut conversation, contact_name, query_metadata) = if let Some((conversation, name)) = place.known {
         (conversation, name, place.query_metadata)
     } else {
-        let contact = place.sender.unwrap_or_else(|| {
-            let anonymous = anonymous(app, question.source_id.clone());
-            new_contact = Some(anonymous.clone());
-            anonymous
-        });
+        let is_new = place.sender.is_none();
+        let contact = place.sender.unwrap_or_else(|| anonymous(app, question.source_id.clone()));
+        beginner = Some((contact.clone(), is_new));
         (begun(app, (inbox, contact.id), &title), contact.name, contact.query_metadata)
     };
     let terms = keyword::terms(tenant, &question.content);
@@ -135,19 +133,12 @@ pub(crate) async fn open(
         .write(tenant, move |tx| {
             Box::pin(async move {
                 let mut found_since = None;
-                if let Some(contact) = new_contact {
-                    // Somebody may have come with the same source id since it was looked for.
-                    let known = match &contact.source_id {
-                        Some(source_id) => contacts::claim_source(tx, tenant, inbox, source_id).await?,
-                        None => None,
-                    };
-                    if let Some(known) = known {
-                        conversation.contact_id = known.id;
-                        question_row.contact_id = Some(known.id);
-                        found_since = Some((known.id, known.query_metadata));
-                    } else {
-                        contacts::insert(tx, tenant, &contact, inbox).await?;
-                    }
+                if let Some((contact, is_new)) = beginner
+                    && let Some(known) = welcome(tx, tenant, (&contact, is_new), inbox, now).await?
+                {
+                    conversation.contact_id = known.id;
+                    question_row.contact_id = Some(known.id);
+                    found_since = Some((known.id, known.query_metadata));
                 }
                 if is_new_conversation {
                     conversations::insert(tx, tenant, &conversation, &name_terms).await?;
@@ -176,6 +167,30 @@ pub(crate) async fn open(
     }
     events::stored_by_id(app, tenant, question_id, now).await;
     Ok(turn)
+}
+
+/// Makes who begins a conversation one of its inbox. A new contact is added, unless somebody has come
+/// with the same source id since it was looked for: then it is they, who are given. One who is known
+/// may have written to other inboxes only so far, and joins.
+pub(crate) async fn welcome(
+    tx: &mut Tx,
+    tenant: Tenant,
+    (contact, is_new): (&Contact, bool),
+    inbox: InboxId,
+    now: Timestamp,
+) -> Result<Option<Contact>> {
+    let source_id = contact.source_id.as_deref();
+    if !is_new {
+        contacts::join_too(tx, tenant, contact.id, (inbox, source_id), now).await?;
+        return Ok(None);
+    }
+    if let Some(source_id) = source_id
+        && let Some(known) = contacts::claim_source(tx, tenant, inbox, source_id).await?
+    {
+        return Ok(Some(known));
+    }
+    contacts::insert(tx, tenant, contact, inbox).await?;
+    Ok(None)
 }
 
 /// A conversation that begins with a question.

@@ -9,7 +9,7 @@ use parlance_storage::conversation_lists::{self, Listed};
 use parlance_storage::conversations::{self, Conversation};
 use parlance_storage::{Tx, contacts, inboxes, message_lists};
 
-use crate::conversation_turn::anonymous;
+use crate::conversation_turn::{anonymous, welcome};
 use crate::events::What;
 use crate::{App, events, keyword};
 
@@ -52,7 +52,7 @@ pub async fn create(app: &App, principal: &Principal, new: NewConversation) -> R
     let tenant = principal.tenant;
     let (inbox, contact) = resolve(app, principal, &new).await?;
     let now = app.now();
-    let (contact, is_new_contact) = match contact {
+    let (contact, is_new) = match contact {
         Some(contact) => (contact, false),
         None => (anonymous(app, new.source_id), true),
     };
@@ -76,16 +76,8 @@ pub async fn create(app: &App, principal: &Principal, new: NewConversation) -> R
     app.db
         .write(tenant, move |tx| {
             Box::pin(async move {
-                if is_new_contact {
-                    // Somebody may have come with the same source id since it was looked for.
-                    let known = match &contact.source_id {
-                        Some(source_id) => contacts::claim_source(tx, tenant, inbox, source_id).await?,
-                        None => None,
-                    };
-                    match known {
-                        Some(known) => conversation.contact_id = known.id,
-                        None => contacts::insert(tx, tenant, &contact, inbox).await?,
-                    }
+                if let Some(known) = welcome(tx, tenant, (&contact, is_new), inbox, now).await? {
+                    conversation.contact_id = known.id;
                 }
                 conversations::insert(tx, tenant, &conversation, &terms).await
             })

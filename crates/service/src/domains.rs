@@ -11,6 +11,12 @@
 //!
 //! Found, it is `verified` at once. Name servers that do not answer prove nothing: nothing that is
 //! verified ends by that.
+//!
+//! Claiming a name keeps nobody else from it: several web chats, of whichever organisations, may wait for
+//! the proof of one, and the first that has it excludes the others, whose claims fail. The token
+//! says whose claim it proves; a CNAME to the operator's name, which is the same for all, does not. So it
+//! proves a claim only while no other web chat has one of the same name, and else the token alone does. It
+//! goes on proving what is verified already.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +26,7 @@ use parlance_domain::{Error, Result, Tenant, Timestamp};
 use parlance_outbound::Dns;
 use parlance_storage::custom_domains::CustomDomain;
 use parlance_storage::jobs::{self, Job, NewJob};
-use parlance_storage::{Scope, Tx, domain_checks};
+use parlance_storage::{Scope, Tx, domain_checks, domain_claims};
 use serde::{Deserialize, Serialize};
 
 use crate::App;
@@ -40,6 +46,9 @@ const PENDING_PAUSE: Duration = Duration::from_hours(6);
 const DOUBTED_FOR: Duration = Duration::from_hours(3 * 24);
 /// A failed domain is not asked for any more after this time.
 const FAILED_FOR: Duration = Duration::from_hours(30 * 24);
+
+/// What is told of a claim when another web chat has proved the name.
+const LOST: &str = "Another web chat has proved that this domain is its own.";
 
 /// Where domains have to point and who is asked about it.
 #[derive(Clone, Debug, Default)]
@@ -90,6 +99,8 @@ enum Proof {
     Missing(String),
     /// Nobody answered.
     Unknown,
+    /// Another claim was proved.
+    Lost,
 }
 
 /// What follows from a check.
@@ -113,13 +124,62 @@ pub async fn run(app: &App, tenant: Tenant, job: &Job, check: DomainCheck) -> Re
         domain_checks::get(&mut tx, tenant, check.domain).await?
     };
     let Some(domain) = known else { return Ok(false) };
-    let proof = look(&app.settings.domains, &domain).await;
-    let now = app.now();
+    let rivals = rivals(app, &domain.domain, Some(domain.id)).await?;
+    let is_verified = domain.status == "verified";
+    let is_lost = !is_verified && rivals.verified > 0;
+    let proof = if is_lost {
+        Proof::Lost
+    } else {
+        let is_alone = is_verified || rivals.claims == 0;
+        look(&app.settings.domains, &domain, is_alone).await
+    };
     let missing_since = check.missing_since.map(Timestamp::from_millis);
-    let verdict = verdict(&domain, missing_since, proof, now);
+    let found = verdict(&domain, missing_since, proof, app.now());
+    let is_new = found.status == "verified" && !is_verified;
+    let is_done = match settle(app, tenant, job, &domain, found).await {
+        // Another claim was proved at the same moment.
+        Err(Error::Conflict(_)) if is_new => {
+            let lost = verdict(&domain, missing_since, Proof::Lost, app.now());
+            return settle(app, tenant, job, &domain, lost).await;
+        }
+        settled => settled?,
+    };
+    if is_done && is_new {
+        end_others(app, &domain).await;
+    }
+    Ok(is_done)
+}
+
+/// Whether another web chat, of whichever organisation, has proved that a domain is its own. `own` is
+/// the claim of the web chat that asks.
+pub(crate) async fn is_taken(app: &App, domain: &str, own: Option<CustomDomainId>) -> Result<bool> {
+    Ok(rivals(app, domain, own).await?.verified > 0)
+}
+
+async fn rivals(app: &App, domain: &str, own: Option<CustomDomainId>) -> Result<domain_claims::Rivals> {
+    // They may be of any organisation; how many they are is all that is told.
+    let mut tx = app.db.read(Scope::System).await?;
+    domain_claims::rivals(&mut tx, domain, own).await
+}
+
+/// Tells those who wait for the proof of the same name that it is too late. Each would find that out at
+/// its next check.
+async fn end_others(app: &App, domain: &CustomDomain) {
+    let (name, winner, now) = (domain.domain.clone(), domain.id, app.now());
+    let ended = app.db.write(Scope::System, move |tx| {
+        Box::pin(async move { domain_claims::end_others(tx, &name, winner, LOST, now).await })
+    });
+    if let Err(error) = ended.await {
+        tracing::warn!(%error, domain = domain.domain, "other claims of a domain were not ended yet");
+    }
+}
+
+/// Stores what follows from a check, and queues the next.
+async fn settle(app: &App, tenant: Tenant, job: &Job, domain: &CustomDomain, verdict: Verdict) -> Result<bool> {
     if verdict.status != domain.status {
         tracing::info!(domain = domain.domain, status = verdict.status, "a custom domain changed");
     }
+    let (domain, now) = (domain.clone(), app.now());
     let (next_id, held) = (app.new_id(), job.clone());
     write_held(app, tenant, job, move |tx| {
         Box::pin(async move {
@@ -141,7 +201,8 @@ pub async fn run(app: &App, tenant: Tenant, job: &Job, check: DomainCheck) -> Re
     .await
 }
 
-async fn look(settings: &DomainSettings, domain: &CustomDomain) -> Proof {
+/// Asks DNS. Unless the claim `is_alone`, a CNAME does not say whose the name is.
+async fn look(settings: &DomainSettings, domain: &CustomDomain, is_alone: bool) -> Proof {
     // Who was asked and did not answer is for the operator alone.
     let unknown = |error| {
         tracing::warn!(domain = domain.domain, %error, "DNS could not be asked for a custom domain");
@@ -156,8 +217,14 @@ async fn look(settings: &DomainSettings, domain: &CustomDomain) -> Proof {
     let (names, texts) = tokio::join!(dns.cname(&domain.domain), dns.txt(&place));
     let points_here = !target.is_empty() && names.as_ref().is_ok_and(|names| names.contains(&target));
     let has_token = texts.as_ref().is_ok_and(|texts| texts.iter().any(|text| text.trim() == domain.token));
-    if points_here || has_token {
+    if has_token || (points_here && is_alone) {
         return Proof::Found;
+    }
+    if points_here && texts.is_ok() {
+        let missing = format!("DNS has no TXT record of {place} with the token.");
+        return Proof::Missing(format!(
+            "{missing} The CNAME record alone does not say whose of several web chats it is."
+        ));
     }
     if let Some(error) = names.err().or(texts.err()) {
         return unknown(error);
@@ -190,6 +257,10 @@ fn verdict(domain: &CustomDomain, missing_since: Option<Timestamp>, proof: Proof
         // What is verified is not doubted because nobody could be asked.
         Proof::Unknown if is_verified => {
             return Verdict { status: "verified", failure: silence(), missing_since, again_in: Some(HOUR) };
+        }
+        Proof::Lost => {
+            let failure = Some(LOST.to_owned());
+            return Verdict { status: "failed", failure, missing_since: None, again_in: None };
         }
         Proof::Unknown => silence(),
         Proof::Missing(reason) => Some(reason),
@@ -296,6 +367,15 @@ mod tests {
         let late = START.plus(DOUBTED_FOR);
         let found = verdict(&domain("verified"), Some(START), Proof::Found, late);
         assert_eq!((found.status, found.missing_since, found.again_in), ("verified", None, Some(DAY)));
+    }
+
+    #[test]
+    fn a_claim_that_another_one_has_beaten_ends_at_once() {
+        for status in ["pending", "failed"] {
+            assert_eq!(run_until_change(status, &Proof::Lost), (1, "failed", Duration::ZERO));
+        }
+        let lost = verdict(&domain("pending"), None, Proof::Lost, START);
+        assert_eq!((lost.failure.as_deref(), lost.again_in), (Some(LOST), None));
     }
 
     #[test]

@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
-use parlance_llm::{ChatMessage, ChatModel, ChatRequest, Role};
+use parlance_llm::{ChatMessage, ChatRequest, Role};
 
-use crate::answer::collect;
+use crate::side_calls::Aide;
 
 /// Time for the invented passage; the search goes on without it then.
 const TIME: Duration = Duration::from_secs(8);
@@ -18,15 +18,11 @@ const MAX_TOKENS: u32 = 250;
 
 /// A passage that could answer the question, by a model that follows instructions. `None` when it
 /// failed or took too long: that costs nothing but precision.
-pub(crate) async fn passage(model: &dyn ChatModel, question: &str) -> Option<String> {
-    match tokio::time::timeout(TIME, collect(model, request(question))).await {
-        Ok(Ok(text)) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
-        Ok(Err(error)) => {
+pub(crate) async fn passage(aide: &Aide, question: &str) -> Option<String> {
+    match aide.ask(request(question), TIME).await {
+        Ok(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        Err(error) => {
             tracing::warn!(%error, "no passage was invented; the question alone is searched for");
-            None
-        }
-        Err(_elapsed) => {
-            tracing::warn!("inventing a passage took too long; the question alone is searched for");
             None
         }
     }

@@ -63,6 +63,7 @@ pub mod search;
 pub mod secret_headers;
 pub mod sender;
 pub mod settings;
+pub mod side_calls;
 pub mod sign_auth;
 mod spending;
 pub mod storage_quota;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use parlance_domain::kind::{ModelId, PassageId};
 use parlance_domain::{Error, Result, Tenant};
-use parlance_llm::{ChatModel, EmbeddingPurpose};
+use parlance_llm::EmbeddingPurpose;
 use parlance_retrieval::{BaseScope, Scope, Source, TextResults, fuse};
 use parlance_storage::knowledge_bases::KnowledgeBase;
 use parlance_storage::{Tx, passages};
@@ -15,6 +15,7 @@ use tokio::sync::SemaphorePermit;
 use crate::App;
 use crate::indexer::Similar;
 use crate::search::MODEL_TIME;
+use crate::side_calls::{Aide, Spent};
 use crate::timing::since;
 
 /// What the indexes propose for a text.
@@ -115,7 +116,7 @@ pub(crate) async fn propose_by_invention(
     (bases, scope): (&[&KnowledgeBase], &Scope),
     question: &str,
     proposals: usize,
-    writer: Option<Arc<dyn ChatModel>>,
+    writer: Option<Aide>,
 ) -> (Option<Proposed>, f64) {
     let wanting: Vec<&KnowledgeBase> = bases.iter().copied().filter(|base| base.enable_hyde).collect();
     if wanting.is_empty() {
@@ -123,7 +124,7 @@ pub(crate) async fn propose_by_invention(
     }
     let writer = match writer {
         Some(writer) => Ok(writer),
-        None => app.catalogue.chat(app, tenant, None).await.map(|chat| chat.model),
+        None => app.catalogue.chat(app, tenant, None).await.map(|chat| Aide::new(chat.model, Spent::default())),
     };
     let writer = match writer {
         Ok(writer) if writer.follows_instructions() => writer,
@@ -134,7 +135,7 @@ pub(crate) async fn propose_by_invention(
         }
     };
     let start = Instant::now();
-    let passage = crate::hyde::passage(writer.as_ref(), question).await;
+    let passage = crate::hyde::passage(&writer, question).await;
     let Some(passage) = passage else { return (None, since(start)) };
     let seconds = since(start);
     let permitted = scope.bases.iter().filter(|permitted| wanting.iter().any(|base| base.id == permitted.base));

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use parlance_domain::kind::{FaqId, KnowledgeBaseId, PassageId};
 use parlance_domain::{Result, Tenant};
-use parlance_llm::{ChatModel, EmbeddingPurpose};
+use parlance_llm::EmbeddingPurpose;
 use parlance_retrieval::{BaseScope, Scope};
 use parlance_storage::knowledge_bases::KnowledgeBase;
 use parlance_storage::passages::{self, Passage};
@@ -25,6 +25,7 @@ use crate::App;
 use crate::material::Material;
 use crate::models::Rerank;
 use crate::proposals::{Proposed, in_one_order, propose, propose_by_invention};
+use crate::side_calls::Aide;
 use crate::timing::since;
 
 /// Passages proposed by each index for each one wanted.
@@ -79,7 +80,7 @@ pub async fn search(
     permitted: Option<Vec<BaseScope>>,
     question: &str,
     limit: Option<usize>,
-    writer: Option<Arc<dyn ChatModel>>,
+    writer: Option<Aide>,
 ) -> Result<SearchResult> {
     let start = Instant::now();
     let scope = match permitted {

@@ -263,7 +263,13 @@ impl Change {
             Some(None) => domain = DomainChange::Remove,
             Some(Some(name)) => match domain_name(app, name) {
                 Ok(name) if custom_domain.as_ref().is_some_and(|known| known.domain == name) => {}
-                Ok(name) => domain = DomainChange::Replace(Box::new(new_domain(app, web_chat.id, name)?)),
+                Ok(name) => {
+                    let own = custom_domain.as_ref().map(|own| own.id);
+                    if crate::domains::is_taken(app, &name, own).await? {
+                        errors.add("customDomain.domain", "Another web chat uses this domain.");
+                    }
+                    domain = DomainChange::Replace(Box::new(new_domain(app, web_chat.id, name)?));
+                }
                 Err(message) => errors.add("customDomain.domain", message),
             },
             None => {}
@@ -313,7 +319,7 @@ impl Change {
         custom_domains::delete_of_web_chat(tx, tenant, id).await?;
         if let DomainChange::Replace(domain) = &self.domain {
             if !custom_domains::insert(tx, tenant, domain).await? {
-                return Err(Error::field("customDomain.domain", "Another web chat uses this domain."));
+                return Err(Error::NotFound("web chat"));
             }
             let check = DomainCheck { domain: domain.id, missing_since: None };
             crate::domains::enqueue(tx, tenant, (self.check, check), (domain.created_at, domain.created_at)).await?;

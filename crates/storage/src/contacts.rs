@@ -144,6 +144,35 @@ pub async fn join(
     .map(drop)
 }
 
+/// Notes that a contact who is known elsewhere writes to an inbox too. The site that embeds it calls
+/// them what the others do, unless somebody else of the inbox is called so. Does nothing when they
+/// write to it already, or unless both are the organisation's.
+pub async fn join_too(
+    tx: &mut Tx,
+    tenant: Tenant,
+    contact: ContactId,
+    (inbox, source_id): (InboxId, Option<&str>),
+    now: Timestamp,
+) -> Result<()> {
+    execute!(
+        tx,
+        sqlx::query(
+            "INSERT INTO contact_inboxes (org_id, contact_id, inbox_id, source_id, created_at) \
+         SELECT c.org_id, c.id, i.id, CASE WHEN EXISTS (SELECT 1 FROM contact_inboxes AS o \
+         WHERE o.org_id = $1 AND o.inbox_id = $3 AND o.source_id = $4) THEN NULL ELSE $4 END, $5 \
+         FROM contacts AS c, inboxes AS i \
+         WHERE c.org_id = $1 AND c.id = $2 AND c.deleted_at IS NULL AND i.org_id = $1 AND i.id = $3 \
+         ON CONFLICT DO NOTHING"
+        )
+        .bind(tenant.organisation())
+        .bind(contact)
+        .bind(inbox)
+        .bind(source_id)
+        .bind(now)
+    )
+    .map(drop)
+}
+
 /// One contact that was not deleted.
 pub async fn get(tx: &mut Tx, tenant: Tenant, id: ContactId) -> Result<Option<Contact>> {
     on_tx!(tx, db => sqlx::query_as(concat!(

@@ -12,7 +12,7 @@ pub struct CustomDomain {
     pub id: CustomDomainId,
     /// The web chat whose page it shows.
     pub web_chat_id: WebChatId,
-    /// Its name in lower case, as DNS has it. Unique among all organisations.
+    /// Its name in lower case, as DNS has it. Among all organisations one at most is verified of it.
     pub domain: String,
     /// `pending`, `verified` or `failed`.
     pub status: String,
@@ -37,15 +37,15 @@ pub async fn of_web_chat(tx: &mut Tx, tenant: Tenant, web_chat: WebChatId) -> Re
     .map_err(fault)
 }
 
-/// Adds a domain to a web chat of the organisation. False when another web chat, of whichever
-/// organisation, has the domain, or when there is no such web chat.
+/// Adds a domain to a web chat of the organisation, whoever else claims it. False when there is no
+/// such web chat, or when it has a domain.
 pub async fn insert(tx: &mut Tx, tenant: Tenant, domain: &CustomDomain) -> Result<bool> {
     execute!(
         tx,
         sqlx::query(
             "INSERT INTO custom_domains (org_id, id, web_chat_id, domain, status, token, checked_at, verified_at, \
          failure, created_at) SELECT w.org_id, $3, w.id, $4, $5, $6, $7, $8, $9, $10 \
-         FROM web_chats AS w WHERE w.org_id = $1 AND w.id = $2 ON CONFLICT (domain) DO NOTHING"
+         FROM web_chats AS w WHERE w.org_id = $1 AND w.id = $2 ON CONFLICT (web_chat_id) DO NOTHING"
         )
         .bind(tenant.organisation())
         .bind(domain.web_chat_id)

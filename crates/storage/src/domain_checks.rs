@@ -17,6 +17,9 @@ pub async fn get(tx: &mut Tx, tenant: Tenant, id: CustomDomainId) -> Result<Opti
 
 /// Notes what a check has found: the status, and why it is not as it should be. False when the domain
 /// is gone.
+///
+/// # Errors
+/// `Conflict` when it is to be verified and another web chat's claim of the name is.
 pub async fn record(
     tx: &mut Tx,
     tenant: Tenant,

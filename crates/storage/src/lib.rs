@@ -22,6 +22,7 @@ pub mod conversations;
 pub mod custom_domains;
 mod db;
 pub mod domain_checks;
+pub mod domain_claims;
 pub mod faqs;
 pub mod files;
 pub mod groups;

@@ -203,6 +203,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn domains_of_the_first_schema_stay_and_may_be_claimed_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("parlance.db");
+        // What the domains belong to is not looked at here.
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true).foreign_keys(false);
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        let first = SQLITE.iter().filter(|migration| migration.version == 1).cloned().collect();
+        migrate_sqlite(&Migrator::with_migrations(first), &pool, &path).await.unwrap();
+        let insert = "INSERT INTO custom_domains (id, org_id, web_chat_id, domain, status, token, verified_at, created_at) \
+                      VALUES ($1, 'o', $1, 'chat.example.com', $2, 'token', 5, 4)";
+        let add = async |id: &str, status: &str| sqlx::query(insert).bind(id).bind(status).execute(&pool).await;
+        add("a", "verified").await.unwrap();
+        assert!(add("b", "pending").await.is_err());
+
+        migrate_sqlite(&SQLITE, &pool, &path).await.unwrap();
+        let kept: (String, String, i64) =
+            sqlx::query_as("SELECT id, status, verified_at FROM custom_domains").fetch_one(&pool).await.unwrap();
+        assert_eq!(kept, ("a".to_owned(), "verified".to_owned(), 5));
+        add("b", "pending").await.unwrap();
+        assert!(add("c", "verified").await.is_err());
+    }
+
+    #[tokio::test]
     async fn an_older_release_refuses_a_newer_schema() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("parlance.db");

@@ -251,6 +251,64 @@ async fn a_broadcast_reaches_the_latest_conversation_of_each_contact() {
 }
 
 #[tokio::test]
+async fn who_asks_in_another_inbox_is_of_that_inbox_too() {
+    let app = TestApp::start().await;
+    let owner = app.owner();
+    let page = json!({"theme": {}, "darkTheme": {}, "chatbot": app.chatbot(), "name": "Page"});
+    let page = owner.post("web-chats/", &page).await.body_of(201);
+    let api = api_inbox(&app, &owner).await;
+    let home = &page["inbox"];
+    let contact = owner.make("contacts/", &json!({"name": "A", "inbox": home["id"], "sourceId": "crm-1"})).await;
+    let twin = owner.make("contacts/", &json!({"name": "B", "inbox": api["id"], "sourceId": "crm-2"})).await;
+    let namesake = owner.make("contacts/", &json!({"name": "C", "inbox": home["id"], "sourceId": "crm-2"})).await;
+    let of_api = async || {
+        let list = owner.get(&format!("contacts/?inbox={}", api["id"].as_str().unwrap())).await.body_of(200);
+        let ids = list["results"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned());
+        ids.collect::<BTreeSet<String>>()
+    };
+    let names = async |contact: &str| {
+        let shown = owner.get(&format!("contacts/{contact}/")).await.body_of(200);
+        let inboxes = shown["inboxes"].as_array().unwrap().iter();
+        (inboxes.map(|inbox| inbox["id"].clone()).collect::<Vec<_>>(), shown["sourceId"].clone())
+    };
+    assert_eq!(of_api().await, [twin.clone()].into());
+
+    // By a completion, in whichever way they are named, and as often as they like.
+    let completions = format!("chatbots/{}/completions/", app.chatbot());
+    for body in [
+        json!({"message": {"content": "word", "sender": contact}}),
+        json!({"message": {"content": "word"}, "contactId": contact}),
+    ] {
+        let answer = owner.post(&completions, &body).await.body_of(200);
+        let shown = owner.get(&format!("conversations/{}/", answer["conversationId"].as_str().unwrap())).await;
+        assert_eq!(shown.body_of(200)["contact"]["id"], json!(contact));
+    }
+    assert_eq!(of_api().await, [contact.clone(), twin.clone()].into());
+    assert_eq!(names(&contact).await, (vec![home["id"].clone(), api["id"].clone()], json!("crm-1")));
+    let by_source = json!({"message": {"content": "word"}, "sourceId": "crm-1"});
+    let answer = owner.post(&completions, &by_source).await.body_of(200);
+    let shown = owner.get(&format!("conversations/{}/", answer["conversationId"].as_str().unwrap())).await;
+    assert_eq!(shown.body_of(200)["contact"]["id"], json!(contact), "the same source id is the same contact");
+
+    // By a conversation that is begun; what somebody else is called there stays theirs.
+    let web_chat = owner.get(&format!("chatbots/{}/", app.chatbot())).await.body_of(200)["apiWebChatId"].clone();
+    owner.make("conversations/", &json!({"webChat": web_chat, "contact": namesake})).await;
+    assert_eq!(of_api().await, [contact.clone(), twin.clone(), namesake.clone()].into());
+    assert_eq!(names(&namesake).await.1, "crm-2");
+    let by_source = json!({"message": {"content": "word"}, "sourceId": "crm-2"});
+    let answer = owner.post(&completions, &by_source).await.body_of(200);
+    let shown = owner.get(&format!("conversations/{}/", answer["conversationId"].as_str().unwrap())).await;
+    assert_eq!(shown.body_of(200)["contact"]["id"], json!(twin));
+
+    // A refused question changes nothing.
+    let refused = json!({"message": {"content": " "}, "contactId": namesake});
+    owner.post(&completions, &refused).await.expect(400).json();
+    owner.delete(&format!("contacts/{contact}/")).await.expect(204);
+    let gone = json!({"message": {"content": "word"}, "contactId": contact});
+    owner.post(&completions, &gone).await.expect(400).json();
+}
+
+#[tokio::test]
 async fn the_conversations_of_a_contact_are_listed_and_the_latest_is_found() {
     let app = TestApp::start().await;
     let owner = app.owner();

@@ -10,7 +10,7 @@ use axum::routing::get;
 use http::Request;
 use parlance_domain::Timestamp;
 use parlance_service::domains::DomainSettings;
-use parlance_testkit::{ManualClock, NameServer, TestApp};
+use parlance_testkit::{Actor, ManualClock, NameServer, TestApp};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -62,6 +62,98 @@ impl World {
 }
 
 const HOUR: Duration = Duration::from_hours(1);
+
+/// A web chat with its domain as the organisation sees it.
+struct Claim {
+    actor: Actor,
+    path: String,
+}
+
+impl Claim {
+    /// Claims the domain for a new web chat.
+    async fn new(actor: Actor) -> Self {
+        let chatbot = actor.make("chatbots/", &json!({"name": "Bot"})).await;
+        let body = json!({"theme": {}, "darkTheme": {}, "customDomain": {"domain": DOMAIN}, "chatbot": chatbot});
+        let id = actor.make("web-chats/", &body).await;
+        Self { actor, path: format!("web-chats/{id}/") }
+    }
+
+    async fn domain(&self) -> Value {
+        self.actor.get(&self.path).await.body_of(200)["customDomain"].clone()
+    }
+
+    async fn status(&self) -> (String, String) {
+        let domain = self.domain().await;
+        let text = |key: &str| domain[key].as_str().unwrap_or_default().to_owned();
+        (text("status"), text("failure"))
+    }
+
+    async fn token(&self) -> String {
+        self.domain().await["dnsRecords"][1]["value"].as_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn of_several_claims_the_token_decides_and_the_others_fail() {
+    let world = World::new().await;
+    let first = Claim { actor: world.app.owner(), path: format!("web-chats/{}/", world.web_chat) };
+    let foreign = Claim::new(world.app.other_organisation().await).await;
+    let own = Claim::new(world.app.owner()).await;
+    assert_ne!(first.token().await, foreign.token().await);
+
+    // The same name in DNS for all of them says nothing.
+    world.dns.set_cname(DOMAIN, TARGET);
+    assert_eq!(world.after(HOUR).await, "pending");
+    for claim in [&first, &foreign, &own] {
+        let (status, failure) = claim.status().await;
+        assert_eq!(status, "pending");
+        assert!(failure.contains("TXT") && failure.contains("several web chats"), "{failure}");
+    }
+    assert_eq!(world.shown(DOMAIN, "/").await, "home");
+
+    world.dns.set_txt(&format!("_parlance.{DOMAIN}"), &[&foreign.token().await]);
+    assert_eq!(world.after(HOUR * 7).await, "failed");
+    assert_eq!(foreign.status().await, ("verified".to_owned(), String::new()));
+    for claim in [&first, &own] {
+        let (status, failure) = claim.status().await;
+        assert_eq!(status, "failed");
+        assert!(failure.contains("Another web chat has proved"), "{failure}");
+    }
+    assert_eq!(world.shown(DOMAIN, "/").await, foreign.path.replace("web-chats", "").replace('/', ""));
+
+    // From now on nobody else may even claim it, and the CNAME goes on proving what is verified.
+    let claim =
+        json!({"customDomain": {"domain": DOMAIN}, "theme": {}, "darkTheme": {}, "chatbot": world.app.chatbot()});
+    let refused = world.app.owner().post("web-chats/", &claim).await.body_of(400);
+    assert!(refused["customDomain"]["domain"].is_array(), "{refused}");
+    world.dns.set_txt(&format!("_parlance.{DOMAIN}"), &["something else"]);
+    assert_eq!(world.after(HOUR * 24 * 8).await, "failed", "a lost claim is not asked for again");
+    assert_eq!(foreign.status().await.0, "verified");
+
+    // Given up, it is free again.
+    foreign.actor.patch(&foreign.path, &json!({"customDomain": null})).await.expect(200).json();
+    for claim in [&first, &own] {
+        claim.actor.patch(&claim.path, &json!({"customDomain": null})).await.expect(200).json();
+    }
+    first.actor.patch(&first.path, &json!({"customDomain": {"domain": DOMAIN}})).await.expect(200).json();
+    assert_eq!(world.after(Duration::ZERO).await, "verified", "alone, the CNAME is enough");
+}
+
+#[tokio::test]
+async fn who_claims_a_name_first_does_not_keep_its_owner_from_it() {
+    let world = World::new().await;
+    let path = format!("web-chats/{}/", world.web_chat);
+    world.app.owner().patch(&path, &json!({"customDomain": null})).await.expect(200).json();
+    let squatter = Claim::new(world.app.other_organisation().await).await;
+    world.app.run_jobs().await;
+    world.clock.advance(HOUR * 24 * 6);
+    world.app.run_jobs().await;
+    assert_eq!(squatter.status().await.0, "pending");
+    let owner = Claim::new(world.app.owner()).await;
+    world.dns.set_txt(&format!("_parlance.{DOMAIN}"), &[&owner.token().await]);
+    world.app.run_jobs().await;
+    assert_eq!((owner.status().await.0, squatter.status().await.0), ("verified".to_owned(), "failed".to_owned()));
+}
 
 #[tokio::test]
 async fn a_domain_is_proved_by_its_token_and_shows_its_page_at_the_root_alone() {

@@ -1,5 +1,6 @@
 //! Pages that follow what happens in conversations.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use parlance_testkit::{Actor, Method, TestApp};
@@ -131,6 +132,56 @@ async fn open_pages_are_told_what_happens() {
     while app.app.events.listening() > 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn open_pages_are_told_of_a_broadcast_and_the_assistant_goes_on() {
+    let app = TestApp::start().await;
+    let owner = app.owner();
+    let (id, inbox) = conversation(&app).await;
+    // Far more of the inbox than wait for a page.
+    let mut other = String::new();
+    for _ in 0..40 {
+        other = conversation(&app).await.0;
+    }
+    let contact = owner.get(&format!("conversations/{id}/")).await.body_of(200)["contact"]["id"].clone();
+    let mut page = Page::open(&owner, &format!("conversations/{id}/events/"), None).await;
+    let mut whole = Page::open(&owner, &format!("inboxes/{inbox}/events/"), None).await;
+    owner.post("messages/", &json!({"conversation": other, "content": "hello"})).await.expect(201).json();
+    let mut last = whole.told("message").await.0;
+    let sent = json!({"message": "We are open.", "inbox_id": inbox});
+    let sent = owner.post("contacts/broadcast-message", &sent).await.body_of(200);
+    assert_eq!(sent["success_count"], 41);
+    let mut told = HashMap::new();
+    while told.len() < 41 {
+        match whole.next().await {
+            Some((position, event)) => {
+                assert_eq!((&event["type"], &event["content"]), (&json!("message"), &json!("We are open.")));
+                let message = event["message"].clone();
+                assert!(told.insert(event["conversationId"].clone(), message).is_none(), "told once");
+                last = position;
+            }
+            // Too slow for it, a page comes back.
+            None => whole = Page::open(&owner, &format!("inboxes/{inbox}/events/"), Some(&last)).await,
+        }
+    }
+    for result in sent["results"].as_array().unwrap() {
+        let message = &told[&result["conversation_id"]];
+        assert_eq!(message["id"], result["message_id"]);
+        let path = format!("messages/{}/", result["message_id"].as_str().unwrap());
+        assert_eq!(owner.get(&path).await.body_of(200), *message, "as it is read");
+    }
+    let (_, event) = page.told("message").await;
+    assert_eq!(event["message"], told[&json!(id)]);
+
+    // Nobody has taken over.
+    let shown = owner.get(&format!("conversations/{id}/")).await.body_of(200);
+    assert_eq!((&shown["autoReplyEnabled"], &shown["contact"]["id"]), (&json!(true), &contact));
+    owner.post("messages/", &json!({"conversation": id, "content": "Until when?"})).await.expect(201).json();
+    assert_eq!(page.told("message").await.1["content"], "Until when?");
+    app.run_jobs().await;
+    assert_eq!(page.told("assistant").await.1["state"], "started");
+    assert_eq!(page.told("message").await.1["message"]["type"], "outgoing");
 }
 
 #[tokio::test]

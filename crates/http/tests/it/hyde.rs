@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use parlance_llm::{EmbeddingPurpose, ErrorKind};
-use parlance_testkit::{Script, ScriptedChat, ScriptedEmbedding, TestApp};
+use parlance_llm::{EmbeddingPurpose, ErrorKind, Usage};
+use parlance_testkit::{Script, ScriptedChat, ScriptedEmbedding, Step, TestApp};
 use serde_json::{Value, json};
 
 const RETURNS: &str = "Purchases are taken back for a week when the receipt is shown.";
@@ -49,6 +49,66 @@ async fn a_passage_is_invented_only_where_the_base_wants_it_and_a_failure_costs_
     let time = |stage: &str| done["processingTime"][stage].as_f64().unwrap();
     assert!(time("hyde") > 0.0 && time("hyde") <= time("retrieval"), "{done}");
     assert!(chat.requests()[3].messages.iter().all(|message| !message.text.contains(INVENTED)), "shown to nobody");
+}
+
+/// A model that counts: `input` and `output` tokens for what it says.
+fn counted(text: &str, input_tokens: u64, output_tokens: u64) -> Script {
+    let usage = Usage { input_tokens, output_tokens, cached_tokens: input_tokens / 10, estimated: false };
+    Script::Answer(vec![Step::Text(text.to_owned()), Step::Usage(usage)])
+}
+
+#[tokio::test]
+async fn every_call_of_a_turn_counts_in_its_usage() {
+    let chat = Arc::new(ScriptedChat::new([
+        // Invented, answered.
+        counted(INVENTED, 100, 20),
+        counted("Yes[1].", 1000, 5),
+        // Condensed, invented, answered; then the same with an invention that breaks off.
+        counted(QUESTION, 200, 10),
+        counted(INVENTED, 100, 20),
+        counted("Still yes[1].", 2000, 7),
+        counted(QUESTION, 200, 10),
+        Script::Answer(vec![Step::Text("12345678".into()), Step::Fail(ErrorKind::Network)]),
+        counted("Yes.", 3000, 7),
+        // Cancelled by a fault: what went before counts.
+        counted(QUESTION, 200, 10),
+        counted(INVENTED, 100, 20),
+        Script::refuse(ErrorKind::Unavailable),
+    ]));
+    let app = TestApp::builder().chat(&chat).start().await;
+    app.know(&[("returns.txt", RETURNS)]).await;
+    set(&app, json!({"enableHyde": true})).await;
+    let owner = app.owner();
+    let events = owner.stream(&app.chatbot(), &json!({"message": {"content": QUESTION}})).await.rest().await;
+    let done = &events.last().unwrap().data;
+    let tokens = |usage: &Value| {
+        ["inputTokens", "outputTokens", "cachedTokens"].map(|key| usage[key].as_u64().unwrap_or_default())
+    };
+    assert_eq!(tokens(&done["usage"]), [1100, 25, 110]);
+    let record = async |message: &Value| {
+        let record = crate::stored::stored(&app, message).await.1.unwrap();
+        serde_json::from_str::<Value>(&record.tokens).unwrap()
+    };
+    let expected = json!({"input": 1100, "output": 25, "cached": 110, "total": 1125, "estimated": false});
+    assert_eq!(record(&done["messageId"]).await, expected);
+    // Told again from the record it is the same.
+    let again = owner.follow(done["messageId"].as_str().unwrap(), 0).await.rest().await;
+    assert_eq!(tokens(&again.last().unwrap().data["usage"]), [1100, 25, 110]);
+
+    let path = format!("chatbots/{}/completions/", app.chatbot());
+    let body = json!({"conversation": done["conversationId"], "message": {"content": "And then?"}});
+    let answer = owner.post(&path, &body).await.body_of(200);
+    assert_eq!(tokens(&answer["usage"]), [2300, 37, 230]);
+    let answer = owner.post(&path, &body).await.body_of(200);
+    let stored = record(&answer["messageId"]).await;
+    assert_eq!(stored["estimated"], true, "a call that broke off was counted by nobody");
+    let (input, output) = (stored["input"].as_u64().unwrap(), stored["output"].as_u64().unwrap());
+    assert!(input > 3200 && input < 3400 && output == 17 + 2, "{stored}");
+    assert_eq!(tokens(&answer["usage"])[..2], [input, output]);
+    let failed = owner.post(&path, &body).await.body_of(503);
+    let stored = record(&failed["messageId"]).await;
+    assert!(stored["input"].as_u64().unwrap() > 300 && stored["output"] == 30, "{stored}");
+    assert_eq!(chat.scripts_left(), 0);
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ mod reach;
 mod references;
 mod resuming;
 mod retrieval;
+mod retrieval_scope;
 mod stored;
 mod take_over;
 mod tenants;

@@ -138,12 +138,22 @@ async fn every_field_that_is_written_is_read_again() {
     assert_eq!(owner.patch(&path, &both).await.body_of(200)["toolDisplayMode"], "hidden");
 }
 
+/// Notes that a domain was proved.
+async fn prove(app: &TestApp, domain: &Value) {
+    let (tenant, now) = (app.tenant, app.app.now());
+    let id = parlance_domain::Id::parse(domain.as_str().unwrap()).unwrap();
+    let proved = app.app.db.write(tenant, move |tx| {
+        Box::pin(async move { parlance_storage::domain_checks::record(tx, tenant, id, ("verified", None), now).await })
+    });
+    assert!(proved.await.unwrap());
+}
+
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "a table of fields")]
 async fn each_wrong_field_is_named() {
     let app = TestApp::start().await;
     let owner = app.owner();
-    let web_chat = made(&owner, &app.chatbot(), json!({"customDomain": {"domain": "taken.example.com"}})).await;
+    let mut web_chat = made(&owner, &app.chatbot(), json!({"customDomain": {"domain": "taken.example.com"}})).await;
     let path = format!("web-chats/{}/", web_chat["id"].as_str().unwrap());
     let other = owner.get("web-chats/").await.body_of(200)[1]["id"].as_str().unwrap().to_owned();
     let own_address = format!("{}media/x.png", app.url);
@@ -197,7 +207,9 @@ async fn each_wrong_field_is_named() {
         let refused = owner.patch(&path, &body).await.body_of(400);
         assert!(refused.pointer(pointer).is_some_and(Value::is_string), "{body} -> {refused}");
     }
-    // Another web chat's domain, of whichever organisation.
+    // A domain that another web chat has proved, of whichever organisation.
+    prove(&app, &web_chat["customDomain"]["id"]).await;
+    web_chat["customDomain"]["status"] = json!("verified");
     let domain = json!({"customDomain": {"domain": "taken.example.com"}});
     let refused = owner.patch(&format!("web-chats/{other}/"), &domain).await.body_of(400);
     assert!(refused["customDomain"]["domain"].is_array(), "{refused}");

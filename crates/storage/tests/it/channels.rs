@@ -1,6 +1,6 @@
 //! Inboxes and the contacts who write to them.
 
-use parlance_domain::Error;
+use parlance_domain::{Error, Tenant};
 use parlance_storage::contacts::{Contact, Filter};
 use parlance_storage::conversation_terms::Terms;
 use parlance_storage::conversations::{Activity, Conversation};
@@ -181,4 +181,37 @@ async fn contacts_are_changed_listed_and_hidden() {
     write!(world, tenant, tx, again => contacts::insert(tx, tenant, &again, inbox)).unwrap();
     let refused = write!(world, tenant, tx => contacts::insert(tx, tenant, &Contact { id: id(), ..second }, inbox));
     assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn who_is_known_elsewhere_joins_an_inbox_under_a_name_that_is_free() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let tenant = world.tenant;
+    let other = Inbox { id: id(), name: "Other".into(), web_chat_id: None, ..all.inbox.clone() };
+    write!(world, tenant, tx, other => inboxes::insert(tx, tenant, &other)).unwrap();
+    let (inbox, first) = (other.id, all.contact.id);
+    let add = async |name: &str| {
+        let contact = Contact { id: id(), name: name.into(), source_id: None, ..all.contact.clone() };
+        write!(world, tenant, tx, contact => contacts::add(tx, tenant, &contact)).unwrap();
+        contact.id
+    };
+    let (second, gone) = (add("Second").await, add("Gone").await);
+    assert!(write!(world, tenant, tx => contacts::delete(tx, tenant, gone, NOW)).unwrap());
+    let come = async |who: Tenant, contact, source_id: Option<&'static str>| {
+        write!(world, who, tx => contacts::join_too(tx, who, contact, (inbox, source_id), later(3))).unwrap();
+    };
+    let members = async || read!(world, tenant, tx => contacts::of_inbox(tx, tenant, inbox, 10)).unwrap();
+    let called = async |source_id: &str| {
+        let found = read!(world, tenant, tx => contacts::by_source(tx, tenant, inbox, source_id)).unwrap();
+        found.map(|contact| contact.id)
+    };
+    come(world.stranger, first, Some("crm-1")).await;
+    come(tenant, gone, Some("crm-1")).await;
+    assert!(members().await.is_empty(), "neither a stranger's nor a deleted one");
+    come(tenant, first, Some("crm-1")).await;
+    come(tenant, second, Some("crm-1")).await;
+    assert_eq!((members().await.len(), called("crm-1").await), (2, Some(first)));
+    come(tenant, first, Some("crm-2")).await;
+    assert_eq!((members().await.len(), called("crm-2").await), (2, None), "it stays as it was");
 }

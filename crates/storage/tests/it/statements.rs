@@ -25,6 +25,9 @@ const FOR_ALL: &[&str] = &[
     "index_changes::pending",
     // Whose visitor it is, and what a page may know before it has one.
     "visitor_sessions::live",
+    // Whose of several web chats a name is.
+    "domain_claims::end_others",
+    "domain_claims::rivals",
     // From the host of a request to the page that is shown there.
     "domain_checks::web_chat_at",
     "web_chats::is_origin_known",

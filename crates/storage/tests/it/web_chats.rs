@@ -8,8 +8,8 @@ use parlance_storage::visitor_sessions::{Footing, LiveSession, VisitorSession};
 use parlance_storage::web_chat_usage::Usage;
 use parlance_storage::web_chats::{Details, Filter, WebChat};
 use parlance_storage::{
-    Scope, Tx, chatbots, conversations, custom_domains, domain_checks, inboxes, uploads, visitor_sessions,
-    web_chat_reservations, web_chat_usage, web_chats,
+    Scope, Tx, chatbots, conversations, custom_domains, domain_checks, domain_claims, inboxes, uploads,
+    visitor_sessions, web_chat_reservations, web_chat_usage, web_chats,
 };
 
 use crate::world::{NOW, Things, World, id, later, read, scopes, write};
@@ -228,7 +228,7 @@ async fn a_domain_shows_the_page_of_its_web_chat_while_it_is_verified() {
 }
 
 #[tokio::test]
-async fn a_domain_belongs_to_one_web_chat_of_all_organisations() {
+async fn a_domain_is_claimed_by_many_and_belongs_to_one_web_chat_of_all_organisations() {
     let world = World::new().await;
     let all = world.fill().await;
     let tenant = world.tenant;
@@ -237,8 +237,34 @@ async fn a_domain_belongs_to_one_web_chat_of_all_organisations() {
     let row = other.clone();
     write!(world, tenant, tx => web_chats::insert(tx, tenant, &row)).unwrap();
     let (first, second) = (domain(page.id, "chat.example.com"), domain(other.id, "chat.example.com"));
+    let rivals = async |own| {
+        let rivals = read!(world, Scope::System, tx => domain_claims::rivals(tx, "chat.example.com", own)).unwrap();
+        (rivals.claims, rivals.verified)
+    };
+    let (winner, loser) = (first.id, second.id);
     assert!(write!(world, tenant, tx => custom_domains::insert(tx, tenant, &first)).unwrap());
-    assert!(!write!(world, tenant, tx => custom_domains::insert(tx, tenant, &second)).unwrap());
+    assert_eq!((rivals(None).await, rivals(Some(winner)).await), ((1, 0), (0, 0)));
+    assert!(write!(world, tenant, tx => custom_domains::insert(tx, tenant, &second)).unwrap());
+    let again = domain(other.id, "other.example.com");
+    assert!(!write!(world, tenant, tx => custom_domains::insert(tx, tenant, &again)).unwrap(), "one each");
+    assert_eq!((rivals(None).await, rivals(Some(winner)).await), ((2, 0), (1, 0)));
+
+    let prove = async |id| {
+        let proved = write!(world, tenant, tx => domain_checks::record(tx, tenant, id, ("verified", None), later(1)));
+        proved.map_err(|error| matches!(error, parlance_domain::Error::Conflict(_)))
+    };
+    assert_eq!(prove(winner).await, Ok(true));
+    assert_eq!(prove(loser).await, Err(true), "one is proved already");
+    assert_eq!((rivals(Some(loser)).await, rivals(Some(winner)).await), ((1, 1), (1, 0)));
+    let end = async || write!(world, Scope::System, tx => domain_claims::end_others(tx, "chat.example.com", winner, "late", later(2)));
+    assert_eq!((end().await.unwrap(), end().await.unwrap()), (1, 0));
+    let known = async |id| read!(world, tenant, tx => domain_checks::get(tx, tenant, id)).unwrap().unwrap();
+    let lost = known(loser).await;
+    assert_eq!(
+        (lost.status.as_str(), lost.failure.as_deref(), lost.checked_at),
+        ("failed", Some("late"), Some(later(2)))
+    );
+    assert_eq!(known(winner).await.status, "verified");
 }
 
 #[tokio::test]
