@@ -61,6 +61,8 @@ trap stop_postgres EXIT
 trap 'exit 130' INT TERM
 
 step "format" cargo fmt --all --check
+# Tests that need it say so and pass when it is missing, but not in CI.
+scripts/test-acme.sh || skip "certificates from an ACME server" "no Pebble; see above for the command that installs it"
 step "tests on SQLite" cargo_test --workspace
 # The tests have built it.
 step "README" scripts/test-readme.sh "${CARGO_TARGET_DIR:-target}/debug/parlance"

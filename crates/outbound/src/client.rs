@@ -86,6 +86,21 @@ impl Outbound {
         Ok(Self { inner: Arc::new(Inner { limits, client, guard: None }) })
     }
 
+    /// Like [`Outbound::operator`], for a server that shows a certificate of these authorities (PEM) and
+    /// of no other.
+    ///
+    /// # Errors
+    /// When the text holds no certificate, or one that cannot be read.
+    pub fn operator_trusting(limits: Limits, authorities: &[u8]) -> Result<Self, Error> {
+        let authorities = reqwest::Certificate::from_pem_bundle(authorities)
+            .map_err(|error| Error::Setup(format!("the certificates cannot be read: {error}")))?;
+        if authorities.is_empty() {
+            return Err(Error::Setup("there is no certificate".to_owned()));
+        }
+        let client = build(client_builder(&limits).tls_certs_only(authorities))?;
+        Ok(Self { inner: Arc::new(Inner { limits, client, guard: None }) })
+    }
+
     /// The limits that [`Outbound::send`] applies.
     pub fn limits(&self) -> Limits {
         self.inner.limits

@@ -37,6 +37,7 @@ section! {
     /// All settings. What each means stands in `config.default.toml`.
     Config {
         server: Server,
+        tls: Tls,
         metrics: Metrics,
         log: Log,
         tracing: Tracing,
@@ -57,6 +58,17 @@ section! {
     }
 }
 section! { Server { listen: String, public_url: String, trusted_proxies: String, } }
+section! { Tls {
+    acme: bool,
+    listen: String,
+    directory_url: String,
+    directory_ca: PathBuf,
+    contact: String,
+    domains_per_organisation: u32,
+    domains: u32,
+    certificate: PathBuf,
+    key: PathBuf,
+} }
 section! { Metrics { listen: String, } }
 section! { Log { format: String, level: String, } }
 section! { Tracing { otlp_endpoint: String, service_name: String, } }
@@ -265,6 +277,10 @@ fn validate(config: &Config) -> Result<()> {
     ensure!(
         livekit.iter().all(|is_set| *is_set == livekit[0]),
         "LIVEKIT__URL, LIVEKIT__API_KEY and LIVEKIT__API_SECRET are set together or not at all"
+    );
+    ensure!(
+        config.tls.certificate.as_os_str().is_empty() == config.tls.key.as_os_str().is_empty(),
+        "TLS__CERTIFICATE and TLS__KEY are set together or not at all"
     );
     ensure!(matches!(config.log.format.as_str(), "text" | "json"), "LOG__FORMAT must be text or json");
     ensure!(config.ingestion.passage_characters >= 40, "INGESTION__PASSAGE_CHARACTERS must be at least 40");

@@ -15,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::Sleep;
@@ -33,15 +34,25 @@ const STALLED_CLIENT: Duration = Duration::from_secs(45);
 /// After the last answer has ended, clients have this time to read it and requests to finish.
 const LAST_REQUESTS: Duration = Duration::from_secs(10);
 
-/// Serves connections until `ended`, then takes no more and lets those that are busy finish.
-pub(crate) async fn serve<S>(listener: TcpListener, service: S, max_connections: usize, ended: impl Future<Output = ()>)
-where
+/// The places that the connections of all listeners share.
+pub(crate) fn places(max_connections: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(max_connections.clamp(1, Semaphore::MAX_PERMITS)))
+}
+
+/// Serves connections until `ended`, then takes no more and lets those that are busy finish. `open_stream`
+/// makes of each connection what HTTP is spoken over.
+pub(crate) async fn serve<T, S>(
+    (listener, open_stream): (TcpListener, impl Fn(TcpStream) -> T),
+    service: S,
+    places: Arc<Semaphore>,
+    ended: impl Future<Output = ()>,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request, Response = Response, Error = std::convert::Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
 {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(BUFFER);
-    let places = Arc::new(Semaphore::new(max_connections.clamp(1, Semaphore::MAX_PERMITS)));
     let (open, closing) = (TaskTracker::new(), CancellationToken::new());
     let accept = async {
         loop {
@@ -53,7 +64,8 @@ where
                 request.extensions_mut().insert(ConnectInfo(peer));
                 request
             });
-            let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+            let connection =
+                builder.serve_connection(TokioIo::new(open_stream(stream)), TowerToHyperService::new(service));
             let closing = closing.clone();
             open.spawn(async move {
                 let mut connection = std::pin::pin!(connection);
@@ -178,7 +190,9 @@ mod tests {
             .route("/", get(async || "here"))
             .route("/length", post(async |body: Bytes| body.len().to_string()));
         let (stop, stopped) = oneshot::channel();
-        let served = tokio::spawn(serve(listener, router, max_connections, async move { drop(stopped.await) }));
+        let plain = (listener, std::convert::identity::<TcpStream>);
+        let ended = async move { drop(stopped.await) };
+        let served = tokio::spawn(serve(plain, router, places(max_connections), ended));
         (address, stop, served)
     }
 

@@ -7,6 +7,7 @@ mod first_start;
 mod keys;
 mod observability;
 mod serve;
+mod tls;
 mod traces;
 mod wiring;
 

@@ -1,6 +1,7 @@
 //! `parlance serve`: start, serve, stop.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,7 +12,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
-use crate::{connections, first_start, observability, wiring};
+use crate::tls::Https;
+use crate::{connections, first_start, observability, tls, wiring};
 
 /// Everything has ended this long after the time that running answers get, whatever happens.
 const STOP_MARGIN: Duration = Duration::from_secs(9);
@@ -27,22 +29,26 @@ pub(crate) async fn serve(config: &Config, data: &Path) -> Result<()> {
         format!("listening on {}; set SERVER__LISTEN or --listen to a free address", config.server.listen)
     })?;
     let _held = wiring::hold_data_dir(data)?;
+    let url = wiring::public_url(config)?;
+    let mut https = tls::listen(config, data, &url).await?;
     let app = wiring::build(config, data, openai_key).await?;
     recover(&app).await?;
     observability::serve_metrics(&config.metrics.listen, &app).await?;
-    let url = wiring::public_url(config)?;
     let welcome = first_start::Welcome::new(&url, data, has_unused_key);
     let keep = |made: &FirstStart| {
         welcome.keep(made).map_err(|error| parlance_domain::Error::internal("writing first-start.txt", error))
     };
     let made = parlance_service::first_start::prepare(&app, config.bootstrap.api_key.get(), keep).await?;
     start_background_work(config, &app);
+    if let Some(https) = &mut https {
+        https.start(&app);
+    }
     tracing::info!(%url, database = app.db.engine_name(), "serving");
     if let Some(made) = made {
         welcome.show(&made)?;
     }
     tokio::spawn(stop_on_signal(app.clone()));
-    serve_until_stopped(listener, &app, config.limits.connections).await
+    serve_until_stopped(listener, https, &app, config.limits.connections).await
 }
 
 /// Puts in order what an earlier process left behind.
@@ -98,14 +104,27 @@ async fn stop_on_signal(app: App) {
 
 /// Serves until the signal, and on while what runs comes to its end: readiness says 503 and new
 /// questions are turned away, which a closed port could not.
-async fn serve_until_stopped(listener: TcpListener, app: &App, max_connections: usize) -> Result<()> {
+async fn serve_until_stopped(
+    listener: TcpListener,
+    https: Option<Https>,
+    app: &App,
+    max_connections: usize,
+) -> Result<()> {
     let service = parlance_http::serve_both_forms(parlance_http::router(app.clone()));
-    let ended = async {
+    let ended = || async {
         app.stopping.cancelled().await;
         app.tasks.close();
         app.tasks.wait().await;
     };
-    connections::serve(listener, service, max_connections, ended).await;
+    let places = connections::places(max_connections);
+    let plain = (listener, std::convert::identity);
+    let plain = connections::serve(plain, service.clone(), Arc::clone(&places), ended());
+    if let Some(Https { listener, handshakes, .. }) = https {
+        let secure = (listener, move |stream| handshakes.begin(stream));
+        tokio::join!(plain, connections::serve(secure, service, places, ended()));
+    } else {
+        plain.await;
+    }
     // What the last requests began.
     app.tasks.wait().await;
     app.db.clone().close().await;

@@ -299,6 +299,14 @@ pub async fn web_chat_at(app: &App, host: &str) -> Result<Option<WebChatId>> {
     domain_checks::web_chat_at(&mut tx, &name).await
 }
 
+/// The verified domains that are served with a certificate: at most `per_organisation` of each
+/// organisation, those verified first, and at most `limit` in all.
+pub async fn verified(app: &App, per_organisation: u32, limit: u32) -> Result<Vec<String>> {
+    // Names of all organisations: whose they are decides nothing but how many.
+    let mut tx = app.db.read(Scope::System).await?;
+    domain_checks::verified(&mut tx, per_organisation, limit).await
+}
+
 /// Gives a job up whose arguments cannot be read.
 pub async fn give_up(app: &App, tenant: Tenant, job: &Job, reason: String) -> Result<()> {
     tracing::error!(job = %job.id, reason, "a domain is not checked any more");

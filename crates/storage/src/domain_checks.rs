@@ -52,3 +52,16 @@ pub async fn web_chat_at(tx: &mut Tx, domain: &str) -> Result<Option<WebChatId>>
         .bind(domain).fetch_optional(db).await)
     .map_err(fault)
 }
+
+/// The verified domains of all organisations that are served with a certificate: at most
+/// `per_organisation` of each, those verified first, and at most `limit` in all. Every organisation's
+/// first one comes before any's second.
+pub async fn verified(tx: &mut Tx, per_organisation: u32, limit: u32) -> Result<Vec<String>> {
+    on_tx!(tx, db => sqlx::query_scalar(
+        "SELECT domain FROM (SELECT id, domain, verified_at, \
+         row_number() OVER (PARTITION BY org_id ORDER BY verified_at, id) AS place \
+         FROM custom_domains WHERE status = 'verified') AS ranked \
+         WHERE place <= $1 ORDER BY place, verified_at, id LIMIT $2")
+        .bind(i64::from(per_organisation)).bind(i64::from(limit)).fetch_all(db).await)
+    .map_err(fault)
+}

@@ -1,11 +1,11 @@
 //! A name server for tests, which tells what it is told.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hickory_resolver::proto::op::{Message, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{CNAME, TXT};
+use hickory_resolver::proto::rr::rdata::{A, CNAME, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::net::UdpSocket;
 
@@ -55,6 +55,11 @@ impl NameServer {
     pub fn set_cname(&self, name: &str, target: &str) {
         let target = Name::from_ascii(target).expect("a name");
         self.set(name, RecordType::CNAME, vec![RData::CNAME(CNAME(target))]);
+    }
+
+    /// Gives `name` an address.
+    pub fn set_address(&self, name: &str, address: Ipv4Addr) {
+        self.set(name, RecordType::A, vec![RData::A(A(address))]);
     }
 
     /// Puts texts at `name`.

@@ -403,6 +403,15 @@ async fn credentials_are_refused_for_operators_too() {
     assert!(!error.to_string().contains("secret"));
 }
 
+#[test]
+fn authorities_that_cannot_be_read_are_refused() {
+    install_tls();
+    for text in ["", "nothing", "-----BEGIN CERTIFICATE-----\nMTIz\n-----END CERTIFICATE-----\n"] {
+        let refused = Outbound::operator_trusting(limits(), text.as_bytes());
+        assert!(matches!(refused, Err(Error::Setup(_))), "{text:?}");
+    }
+}
+
 #[tokio::test]
 async fn refused_and_cut_connections_have_their_errors() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();

@@ -1,5 +1,6 @@
 //! The API as a client program uses it.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -19,6 +20,18 @@ pub(crate) fn http() -> reqwest::Client {
     #[expect(clippy::disallowed_methods, reason = "a test may talk to its own server")]
     let builder = reqwest::Client::builder();
     builder.no_proxy().build().unwrap()
+}
+
+/// A client that trusts one authority and finds some names at addresses of the test.
+pub(crate) fn http_trusting(authority: &reqwest::Certificate, names: &[(&str, SocketAddr)]) -> reqwest::Client {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    #[expect(clippy::disallowed_methods, reason = "a test may talk to its own server")]
+    let mut builder = reqwest::Client::builder();
+    for (name, address) in names {
+        builder = builder.resolve(name, *address);
+    }
+    // Each request shakes hands, so that the certificate of the moment is what is looked at.
+    builder.no_proxy().pool_max_idle_per_host(0).tls_certs_only([authority.clone()]).build().unwrap()
 }
 
 /// A caller with a key.

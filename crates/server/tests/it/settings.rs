@@ -24,6 +24,7 @@ async fn wrong_settings_are_refused_with_what_to_do() {
         ("SERVER__LISTEN", "everywhere", "SERVER__LISTEN"),
         ("OUTBOUND__ALLOW", "not an address", "OUTBOUND__ALLOW"),
         ("LOG__FORMAT", "xml", "LOG__FORMAT must be text or json"),
+        ("TLS__KEY", "/nonexistent/own.key", "TLS__CERTIFICATE and TLS__KEY are set together"),
         ("RERANKER__KIND", "tei", "RERANKER__BASE_URL"),
     ];
     for (setting, value, told) in wrong {

@@ -30,6 +30,8 @@ const FOR_ALL: &[&str] = &[
     "domain_claims::rivals",
     // From the host of a request to the page that is shown there.
     "domain_checks::web_chat_at",
+    // Which names get a certificate.
+    "domain_checks::verified",
     "web_chats::is_origin_known",
     // What a start and the sweeps look for.
     "audit::forget",

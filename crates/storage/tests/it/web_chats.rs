@@ -222,9 +222,14 @@ async fn a_domain_shows_the_page_of_its_web_chat_while_it_is_verified() {
     assert_eq!((known().await.verified_at, known().await.failure), (Some(later(2)), None), "the first time");
     assert_eq!(at("pages.example.com").await, Some(named.web_chat_id));
     assert_eq!(at("other.example.com").await, None);
+    let verified = async |each, all| read!(world, Scope::System, tx => domain_checks::verified(tx, each, all)).unwrap();
+    assert_eq!(verified(20, 20).await, ["pages.example.com"]);
+    assert!(verified(0, 20).await.is_empty() && verified(20, 0).await.is_empty());
     let idle = WebChat { is_active: false, ..all.web_chat.clone() };
     write!(world, tenant, tx, idle => web_chats::update(tx, tenant, &idle)).unwrap();
     assert_eq!(at("pages.example.com").await, None, "it is not in use");
+    assert!(record(tenant, "failed", None, later(4)).await);
+    assert!(verified(20, 20).await.is_empty());
 }
 
 #[tokio::test]
