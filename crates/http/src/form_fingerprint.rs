@@ -107,7 +107,10 @@ impl LentBody {
 mod tests {
     use super::*;
 
-    fn fingerprint(fields: &[(&str, Option<&str>, Option<&str>, &[&[u8]])]) -> [u8; 32] {
+    /// Name, file name, media type and the pieces of its content.
+    type Field<'a> = (&'a str, Option<&'a str>, Option<&'a str>, &'a [&'a [u8]]);
+
+    fn fingerprint(fields: &[Field<'_>]) -> [u8; 32] {
         let mut fingerprint = Fingerprint::default();
         for (name, file_name, media_type, pieces) in fields {
             fingerprint.begin_field(name, *file_name, *media_type);
