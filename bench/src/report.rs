@@ -134,7 +134,8 @@ pub(crate) fn markdown(
         }
     }
     if let Some(by_hand) = by_hand {
-        let _infallible = write!(text, "\nMeasured by hand (`bench/measured-by-hand.txt`):\n\n{}\n", by_hand.trim_end());
+        let _infallible =
+            write!(text, "\nMeasured by hand (`bench/measured-by-hand.txt`):\n\n{}\n", by_hand.trim_end());
     }
     text.push_str(NOTES);
     text

@@ -70,8 +70,9 @@ impl Streams {
     pub fn get(&self, principal: &Principal, message: MessageId) -> Option<Arc<LiveAnswer>> {
         let answers = self.answers();
         let known = answers.live.get(&message).or_else(|| answers.kept.get(&message));
-        let is_theirs =
-            |about: &About| about.tenant.is_same_organisation(principal.tenant) && may_see(principal, about.contact, about.inbox);
+        let is_theirs = |about: &About| {
+            about.tenant.is_same_organisation(principal.tenant) && may_see(principal, about.contact, about.inbox)
+        };
         known.filter(|answer| is_theirs(&answer.about)).cloned()
     }
 

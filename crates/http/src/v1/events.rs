@@ -144,7 +144,9 @@ impl Page {
                 Topic::Conversation(id) => {
                     message_lists::settled_in_conversation(&mut tx, self.principal.tenant, id, since, AT_ONCE).await?
                 }
-                Topic::Inbox(id) => message_lists::settled_in_inbox(&mut tx, self.principal.tenant, id, since, AT_ONCE).await?,
+                Topic::Inbox(id) => {
+                    message_lists::settled_in_inbox(&mut tx, self.principal.tenant, id, since, AT_ONCE).await?
+                }
             }
         };
         let mut text = String::new();
