@@ -45,7 +45,7 @@ system_binaries() {
 # Installs the Python package when it is missing and prints the folder of its binaries.
 python_binaries() {
     local found
-    find_in_venv() { find "$root/.venv" -path '*/pgserver/pginstall/bin/pg_ctl' 2>/dev/null | head -n 1; }
+    find_in_venv() { find "$root/.venv" -path '*/pgserver/pginstall/bin/pg_ctl' -print -quit 2>/dev/null || true; }
     found=$(find_in_venv)
     if [ -z "$found" ]; then
         echo "no PostgreSQL found; installing the Python package pgserver into .venv" >&2
