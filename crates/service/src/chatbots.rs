@@ -6,6 +6,7 @@ use parlance_outbound::parse_url;
 use parlance_retrieval::fold;
 use parlance_storage::chatbots::{self, Chatbot, Filter};
 use parlance_storage::inboxes::{self, Inbox};
+use parlance_storage::row_lock::{Row, lock};
 use parlance_storage::tools::{self, ToolSummary};
 use parlance_storage::web_chats::{self, WebChat};
 use parlance_storage::webhooks::{self, Endpoint};
@@ -114,7 +115,8 @@ pub async fn create(app: &App, tenant: Tenant, draft: ChatbotDraft) -> Result<(C
         return Err(Error::field("name", "This field is required."));
     }
     let mut chatbot = blank(app);
-    let warnings = apply(app, tenant, &mut chatbot, &draft).await?;
+    let (model, warnings) = pick_model(app, tenant, &draft).await?;
+    apply(app, &mut chatbot, &draft, model)?;
     let linked = (draft.knowledge_bases.unwrap_or_default(), draft.tools.unwrap_or_default());
     let id = insert(app, tenant, chatbot, linked).await?;
     Ok((get(app, tenant, id).await?, warnings))
@@ -208,15 +210,15 @@ pub(crate) async fn insert_web_chat(
 
 /// Changes an assistant.
 pub async fn update(app: &App, tenant: Tenant, id: ChatbotId, draft: ChatbotDraft) -> Result<(ChatbotView, Warnings)> {
-    let mut chatbot = {
-        let mut tx = app.db.read(tenant).await?;
-        chatbots::get(&mut tx, tenant, id).await?.ok_or(Error::NotFound("chatbot"))?
-    };
-    let warnings = apply(app, tenant, &mut chatbot, &draft).await?;
-    chatbot.updated_at = app.now();
+    let (model, warnings) = pick_model(app, tenant, &draft).await?;
+    let writer = app.clone();
     app.db
         .write(tenant, move |tx| {
             Box::pin(async move {
+                lock(tx, tenant, Row::Chatbot(id)).await?;
+                let mut chatbot = chatbots::get(tx, tenant, id).await?.ok_or(Error::NotFound("chatbot"))?;
+                apply(&writer, &mut chatbot, &draft, model)?;
+                chatbot.updated_at = writer.now();
                 chatbots::update(tx, tenant, &chatbot).await?;
                 if draft.webhook_url.is_some() {
                     // Whoever writes the address means it to be used.
@@ -322,9 +324,22 @@ fn check_webhook_url(app: &App, address: &str) -> Result<(), String> {
     app.outbound.check(&url).map_err(|refused| format!("Enter another URL: {refused}."))
 }
 
-async fn apply(app: &App, tenant: Tenant, chatbot: &mut Chatbot, draft: &ChatbotDraft) -> Result<Warnings> {
-    let mut errors = FieldErrors::default();
+/// The model that a draft means, if it says anything about it.
+async fn pick_model(app: &App, tenant: Tenant, draft: &ChatbotDraft) -> Result<(Option<Option<ModelId>>, Warnings)> {
     let mut warnings = Warnings::default();
+    let model = match draft.model {
+        Some(Some(id)) => {
+            Some(crate::knowledge_bases::pick(app, tenant, ModelRole::Chat, Some(id), &mut warnings).await?)
+        }
+        // Without a choice the assistant follows the default, whatever that becomes.
+        Some(None) => Some(None),
+        None => None,
+    };
+    Ok((model, warnings))
+}
+
+fn apply(app: &App, chatbot: &mut Chatbot, draft: &ChatbotDraft, model: Option<Option<ModelId>>) -> Result<()> {
+    let mut errors = FieldErrors::default();
     if let Some(name) = &draft.name {
         check_name(&mut errors, name);
         name.trim().clone_into(&mut chatbot.name);
@@ -357,13 +372,7 @@ async fn apply(app: &App, tenant: Tenant, chatbot: &mut Chatbot, draft: &Chatbot
     }
     errors.finish()?;
     chatbot.enable_evaluation = draft.enable_evaluation.unwrap_or(chatbot.enable_evaluation);
-    if let Some(model) = draft.model {
-        chatbot.model_id = match model {
-            Some(_) => crate::knowledge_bases::pick(app, tenant, ModelRole::Chat, model, &mut warnings).await?,
-            // Without a choice the assistant follows the default, whatever that becomes.
-            None => None,
-        };
-    }
+    chatbot.model_id = model.unwrap_or(chatbot.model_id);
     if let Some(value) = draft.settings.get(QUERY_METADATA) {
         Layer::parse(Some(&value.to_string()), QUERY_METADATA)?;
     }
@@ -372,5 +381,5 @@ async fn apply(app: &App, tenant: Tenant, chatbot: &mut Chatbot, draft: &Chatbot
         settings.extend(draft.settings.clone());
         chatbot.settings = Value::Object(settings).to_string();
     }
-    Ok(warnings)
+    Ok(())
 }

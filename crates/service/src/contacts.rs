@@ -7,6 +7,7 @@ use parlance_domain::{Error, FieldErrors, Result, Tenant};
 use parlance_retrieval::fold;
 use parlance_storage::contact_credentials::{self, ShownCredential};
 use parlance_storage::contacts::{self, Contact, Filter};
+use parlance_storage::row_lock::{Row, lock};
 use parlance_storage::{Listing, Page, Tx, inboxes};
 use serde_json::Value;
 use url::Url;
@@ -125,6 +126,7 @@ pub async fn update(app: &App, tenant: Tenant, id: ContactId, draft: ContactDraf
         let (draft, now) = (draft.clone(), app.now());
         app.db.write(tenant, move |tx| {
             Box::pin(async move {
+                lock(tx, tenant, Row::Contact(id)).await?;
                 let known = contacts::get(tx, tenant, id).await?.ok_or(Error::NotFound("contact"))?;
                 let before = contacts::inboxes(tx, tenant, &[id]).await?;
                 let before: Vec<InboxId> = before.into_iter().map(|(_, inbox, _)| inbox).collect();

@@ -6,6 +6,7 @@ use parlance_domain::{Error, FieldErrors, Result, Tenant};
 use parlance_retrieval::fold;
 use parlance_storage::faqs::{self, Faq, Filter};
 use parlance_storage::index_changes::{self, IndexChange, PUT, REMOVE};
+use parlance_storage::row_lock::{Row, lock};
 use parlance_storage::{Listing, Page, Tx, knowledge_bases, labels as label_rows};
 
 use crate::labels::{self, LabelRef, Labelled};
@@ -178,6 +179,7 @@ pub async fn update(app: &App, tenant: Tenant, place: Place, id: FaqId, draft: F
         .db
         .write(tenant, move |tx| {
             Box::pin(async move {
+                lock(tx, tenant, Row::Faq(id)).await?;
                 let mut faq = find(tx, tenant, place, id).await?;
                 let base = faq.knowledge_base_id;
                 faq.updated_at = now;

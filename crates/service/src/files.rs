@@ -5,6 +5,7 @@ use parlance_domain::{Error, FieldErrors, Id, Result, Tenant};
 use parlance_ingestion::Format;
 use parlance_retrieval::fold;
 use parlance_storage::files::{self, File, Filter};
+use parlance_storage::row_lock::{Row, lock};
 use parlance_storage::uploads::Upload;
 use parlance_storage::{Listing, Page, Tx, jobs, knowledge_bases, labels as label_rows, passages, uploads};
 use uuid::Uuid;
@@ -192,6 +193,7 @@ pub async fn update(app: &App, tenant: Tenant, place: Place, id: FileId, change:
         .db
         .write(tenant, move |tx| {
             Box::pin(async move {
+                lock(tx, tenant, Row::File(id)).await?;
                 let mut file = find(tx, tenant, place, id).await?;
                 if let Some(filename) = filename {
                     file.filename_folded = fold(&filename);

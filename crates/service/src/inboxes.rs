@@ -4,6 +4,7 @@ use parlance_domain::kind::{AutoReplySchedule, ChatbotId, InboxId};
 use parlance_domain::{Error, FieldErrors, Result, Tenant};
 use parlance_retrieval::fold;
 use parlance_storage::inboxes::{self, Filter, ShownInbox};
+use parlance_storage::row_lock::{Row, lock};
 use parlance_storage::{Listing, Page};
 use serde_json::Value;
 
@@ -105,6 +106,7 @@ pub async fn update(app: &App, tenant: Tenant, id: InboxId, draft: InboxDraft) -
         .db
         .write(tenant, move |tx| {
             Box::pin(async move {
+                lock(tx, tenant, Row::Inbox(id)).await?;
                 let mut inbox = inboxes::get(tx, tenant, id).await?.ok_or(Error::NotFound("inbox"))?;
                 if let Some(name) = &draft.name {
                     name.trim().clone_into(&mut inbox.name);

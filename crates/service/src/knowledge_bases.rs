@@ -4,6 +4,7 @@ use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId};
 use parlance_domain::{Error, FieldErrors, Result, Tenant};
 use parlance_retrieval::fold;
 use parlance_storage::knowledge_bases::{self, Filter, KnowledgeBase};
+use parlance_storage::row_lock::{Row, lock};
 use parlance_storage::{Listing, Page, Tx, chatbots, files};
 
 use crate::models::ModelRole;
@@ -99,7 +100,8 @@ pub async fn create(app: &App, tenant: Tenant, draft: KnowledgeBaseDraft) -> Res
     let mut draft = draft;
     draft.embedding_model.get_or_insert(None);
     draft.reranker_model.get_or_insert(None);
-    let warnings = apply(app, tenant, &mut base, &draft).await?;
+    let (models, warnings) = pick_models(app, tenant, &draft).await?;
+    apply(&mut base, &draft, models)?;
     let row = base.clone();
     let view = app
         .db
@@ -123,17 +125,19 @@ pub async fn update(
     id: KnowledgeBaseId,
     draft: KnowledgeBaseDraft,
 ) -> Result<(KnowledgeBaseView, Warnings)> {
-    let mut base = get(app, tenant, id).await?.base;
-    let model_before = base.embedding_model_id;
-    let warnings = apply(app, tenant, &mut base, &draft).await?;
-    base.updated_at = app.now();
-    let re_embed = base.embedding_model_id != model_before;
-    let row = base.clone();
+    let (models, warnings) = pick_models(app, tenant, &draft).await?;
     let writer = app.clone();
-    let view = app
+    let (view, re_embed) = app
         .db
         .write(tenant, move |tx| {
             Box::pin(async move {
+                lock(tx, tenant, Row::KnowledgeBase(id)).await?;
+                let known = knowledge_bases::get(tx, tenant, id).await?;
+                let mut row = known.ok_or(Error::NotFound("knowledge base"))?;
+                let model_before = row.embedding_model_id;
+                apply(&mut row, &draft, models)?;
+                row.updated_at = writer.now();
+                let re_embed = row.embedding_model_id != model_before;
                 knowledge_bases::update(tx, tenant, &row).await?;
                 set_chatbots(tx, tenant, id, draft.chatbots).await?;
                 if re_embed {
@@ -142,7 +146,7 @@ pub async fn update(
                     }
                     crate::faq_vectors::enqueue(tx, &writer, tenant, id).await?;
                 }
-                view(tx, tenant, row).await
+                Ok((view(tx, tenant, row).await?, re_embed))
             })
         })
         .await?;
@@ -211,9 +215,24 @@ async fn set_chatbots(
     knowledge_bases::set_chatbots(tx, tenant, id, &chatbot_ids).await
 }
 
-async fn apply(app: &App, tenant: Tenant, base: &mut KnowledgeBase, draft: &KnowledgeBaseDraft) -> Result<Warnings> {
-    let mut errors = FieldErrors::default();
+/// The models for embedding and for ranking that a draft means, if it says anything about them.
+type PickedModels = (Option<Option<ModelId>>, Option<Option<ModelId>>);
+
+async fn pick_models(app: &App, tenant: Tenant, draft: &KnowledgeBaseDraft) -> Result<(PickedModels, Warnings)> {
     let mut warnings = Warnings::default();
+    let embedding = match draft.embedding_model {
+        Some(model) => Some(pick(app, tenant, ModelRole::Embedding, model, &mut warnings).await?),
+        None => None,
+    };
+    let reranker = match draft.reranker_model {
+        Some(model) => Some(pick(app, tenant, ModelRole::Rerank, model, &mut warnings).await?),
+        None => None,
+    };
+    Ok(((embedding, reranker), warnings))
+}
+
+fn apply(base: &mut KnowledgeBase, draft: &KnowledgeBaseDraft, (embedding, reranker): PickedModels) -> Result<()> {
+    let mut errors = FieldErrors::default();
     if let Some(name) = &draft.name {
         crate::chatbots::check_name(&mut errors, name);
         name.trim().clone_into(&mut base.name);
@@ -242,13 +261,9 @@ async fn apply(app: &App, tenant: Tenant, base: &mut KnowledgeBase, draft: &Know
     errors.finish()?;
     base.enable_hyde = draft.enable_hyde.unwrap_or(base.enable_hyde);
     base.enable_rerank = draft.enable_rerank.unwrap_or(base.enable_rerank);
-    if let Some(model) = draft.embedding_model {
-        base.embedding_model_id = pick(app, tenant, ModelRole::Embedding, model, &mut warnings).await?;
-    }
-    if let Some(model) = draft.reranker_model {
-        base.reranker_model_id = pick(app, tenant, ModelRole::Rerank, model, &mut warnings).await?;
-    }
-    Ok(warnings)
+    base.embedding_model_id = embedding.unwrap_or(base.embedding_model_id);
+    base.reranker_model_id = reranker.unwrap_or(base.reranker_model_id);
+    Ok(())
 }
 
 /// The model a write means: unknown ones fall back to the default with a remark (D31).

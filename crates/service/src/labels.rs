@@ -9,6 +9,7 @@ use parlance_retrieval::fold;
 use parlance_storage::faqs::Faq;
 use parlance_storage::files::File;
 use parlance_storage::labels::{self, Label};
+use parlance_storage::row_lock::{Row, lock};
 use parlance_storage::{Listing, Page, Tx, knowledge_bases};
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +95,7 @@ pub async fn update(
     app.db
         .write(tenant, move |tx| {
             Box::pin(async move {
+                lock(tx, tenant, Row::Label(id)).await?;
                 let mut label = labels::get(tx, tenant, base, id).await?.ok_or(Error::NotFound("label"))?;
                 if let Some(name) = name {
                     refuse_taken(labels::by_name(tx, tenant, base, &name).await?, id)?;

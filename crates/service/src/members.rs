@@ -1,11 +1,12 @@
 //! The organisation, its people and their groups.
 
 use parlance_domain::kind::{ChatbotId, GroupChatbotId, GroupId, GroupMemberId, UserId};
-use parlance_domain::{Error, Permission, Principal, Result, Role, Scopes};
+use parlance_domain::{Error, Permission, Principal, Result, Role, Scopes, Tenant};
 use parlance_storage::groups::{self, Group, GroupChatbot, GroupMember};
 use parlance_storage::members::{self, Member};
 use parlance_storage::organisations::{self, Organisation};
-use parlance_storage::{Listing, Page, chatbots};
+use parlance_storage::row_lock::{Row, lock};
+use parlance_storage::{Listing, Page, Tx, chatbots};
 
 use crate::App;
 
@@ -29,16 +30,22 @@ pub async fn update_organisation(
     name: Option<String>,
     time_zone: Option<String>,
 ) -> Result<Organisation> {
-    let mut changed = organisation(app, principal).await?;
-    if let Some(name) = name {
-        changed.name = checked_name(&name)?;
-    }
-    if let Some(zone) = time_zone {
-        changed.time_zone = checked_time_zone(&zone)?;
-    }
-    let (tenant, row) = (principal.tenant, changed.clone());
-    app.db.write(tenant, move |tx| Box::pin(async move { organisations::update(tx, tenant, &row).await })).await?;
-    Ok(changed)
+    let name = name.map(|name| checked_name(&name)).transpose()?;
+    let time_zone = time_zone.map(|zone| checked_time_zone(&zone)).transpose()?;
+    let tenant = principal.tenant;
+    app.db
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                lock(tx, tenant, Row::Organisation).await?;
+                let known = organisations::get(tx, tenant).await?;
+                let mut changed = known.ok_or(Error::NotFound("organisation"))?;
+                changed.name = name.unwrap_or(changed.name);
+                changed.time_zone = time_zone.unwrap_or(changed.time_zone);
+                organisations::update(tx, tenant, &changed).await?;
+                Ok(changed)
+            })
+        })
+        .await
 }
 
 /// The IANA name of a time zone as it is usually written.
@@ -105,8 +112,9 @@ pub struct Change {
 }
 
 /// Only admins and owners decide about roles, and only owners about owners.
-async fn check_may_set(app: &App, principal: &Principal, roles: &[Role]) -> Result<()> {
-    let own = current(app, principal).await?;
+async fn check_may_set(tx: &mut Tx, principal: &Principal, roles: &[Role]) -> Result<()> {
+    let id = principal.user.ok_or(Error::NotFound("user"))?;
+    let own = members::get(tx, principal.tenant, id).await?.ok_or(Error::NotFound("user"))?;
     let own = Role::parse(&own.role).unwrap_or(Role::Viewer);
     let enough = match own {
         Role::Owner => true,
@@ -126,60 +134,69 @@ pub async fn add(app: &App, principal: &Principal, name: &str, email: &str, role
         role: role.name().to_owned(),
         created_at: app.now(),
     };
-    check_may_set(app, principal, &[role]).await?;
-    let (tenant, row) = (principal.tenant, member.clone());
-    app.db.write(tenant, move |tx| Box::pin(async move { members::insert(tx, tenant, &row).await })).await?;
+    let (principal, tenant, row) = (*principal, principal.tenant, member.clone());
+    app.db
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                check_may_set(tx, &principal, &[role]).await?;
+                members::insert(tx, tenant, &row).await
+            })
+        })
+        .await?;
     Ok(member)
 }
 
 /// Changes a member. The last owner stays one.
 pub async fn update(app: &App, principal: &Principal, id: UserId, change: Change) -> Result<Member> {
-    let mut changed = get(app, principal, id).await?;
-    let was_owner = changed.role == Role::Owner.name();
-    if let Some(name) = &change.name {
-        changed.name = checked_name(name)?;
-    }
-    if let Some(email) = &change.email {
-        changed.email = checked_email(email)?;
-    }
-    if let Some(role) = &change.role {
-        let (old, new) = (Role::parse(&changed.role).unwrap_or(Role::Viewer), checked_role(role)?);
-        if old != new {
-            check_may_set(app, principal, &[old, new]).await?;
-        }
-        new.name().clone_into(&mut changed.role);
-    }
-    if principal.user != Some(id) {
-        // Somebody else's name and address are theirs, or those of who decides about their role.
-        check_may_set(app, principal, &[Role::parse(&changed.role).unwrap_or(Role::Viewer)]).await?;
-    }
-    let loses_owner = was_owner && changed.role != Role::Owner.name();
-    let (tenant, row) = (principal.tenant, changed.clone());
-    let known = app
+    let name = change.name.map(|name| checked_name(&name)).transpose()?;
+    let email = change.email.map(|email| checked_email(&email)).transpose()?;
+    let role = change.role.map(|role| checked_role(&role)).transpose()?;
+    let (principal, tenant) = (*principal, principal.tenant);
+    let changed = app
         .db
         .write(tenant, move |tx| {
             Box::pin(async move {
-                if loses_owner && members::count_role(tx, tenant, Role::Owner.name()).await? < 2 {
-                    return Err(Error::field("role", "The last owner stays one; make another one first."));
+                // Not the member's row alone: two owners who step down at once must see each other.
+                lock(tx, tenant, Row::Organisation).await?;
+                let mut member = members::get(tx, tenant, id).await?.ok_or(Error::NotFound("user"))?;
+                let old = Role::parse(&member.role).unwrap_or(Role::Viewer);
+                let new = role.unwrap_or(old);
+                // Somebody else's name and address are theirs, or those of who decides about their role.
+                if old != new || principal.user != Some(id) {
+                    check_may_set(tx, &principal, &[old, new]).await?;
                 }
-                members::update(tx, tenant, &row).await
+                check_an_owner_stays(tx, tenant, old, new).await?;
+                member.name = name.unwrap_or(member.name);
+                member.email = email.unwrap_or(member.email);
+                new.name().clone_into(&mut member.role);
+                let known = members::update(tx, tenant, &member).await?;
+                if known { Ok(member) } else { Err(Error::NotFound("user")) }
             })
         })
         .await?;
     app.keys.forget_organisation(tenant);
-    if known { Ok(changed) } else { Err(Error::NotFound("user")) }
+    Ok(changed)
+}
+
+async fn check_an_owner_stays(tx: &mut Tx, tenant: Tenant, old: Role, new: Role) -> Result<()> {
+    let steps_down = old == Role::Owner && new != Role::Owner;
+    if steps_down && members::count_role(tx, tenant, Role::Owner.name()).await? < 2 {
+        return Err(Error::field("role", "The last owner stays one; make another one first."));
+    }
+    Ok(())
 }
 
 /// Removes a member; their API keys stop working.
 pub async fn remove(app: &App, principal: &Principal, id: UserId) -> Result<()> {
-    let member = get(app, principal, id).await?;
-    let role = Role::parse(&member.role).unwrap_or(Role::Viewer);
-    check_may_set(app, principal, &[role]).await?;
-    let (tenant, now) = (principal.tenant, app.now());
+    let (principal, tenant, now) = (*principal, principal.tenant, app.now());
     let known = app
         .db
         .write(tenant, move |tx| {
             Box::pin(async move {
+                lock(tx, tenant, Row::Organisation).await?;
+                let member = members::get(tx, tenant, id).await?.ok_or(Error::NotFound("user"))?;
+                let role = Role::parse(&member.role).unwrap_or(Role::Viewer);
+                check_may_set(tx, &principal, &[role]).await?;
                 if role == Role::Owner && members::count_role(tx, tenant, role.name()).await? < 2 {
                     return Err(Error::Conflict(
                         "The last owner cannot be removed; make another one first.".to_owned(),
@@ -239,18 +256,25 @@ pub async fn update_group(
     name: Option<String>,
     permissions: Option<Vec<Permission>>,
 ) -> Result<Group> {
-    let mut changed = group(app, principal, id).await?;
-    if let Some(name) = name {
-        changed.name = checked_name(&name)?;
-    }
-    if let Some(permissions) = permissions {
-        changed.permissions = checked_permissions(principal, &permissions)?;
-    }
-    changed.updated_at = app.now();
-    let (tenant, row) = (principal.tenant, changed.clone());
-    let known = app.db.write(tenant, move |tx| Box::pin(async move { groups::update(tx, tenant, &row).await })).await?;
+    let name = name.map(|name| checked_name(&name)).transpose()?;
+    let permissions = permissions.map(|permissions| checked_permissions(principal, &permissions)).transpose()?;
+    let (tenant, now) = (principal.tenant, app.now());
+    let changed = app
+        .db
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                lock(tx, tenant, Row::Group(id)).await?;
+                let mut group = groups::get(tx, tenant, id).await?.ok_or(Error::NotFound("group"))?;
+                group.name = name.unwrap_or(group.name);
+                group.permissions = permissions.unwrap_or(group.permissions);
+                group.updated_at = now;
+                let known = groups::update(tx, tenant, &group).await?;
+                if known { Ok(group) } else { Err(Error::NotFound("group")) }
+            })
+        })
+        .await?;
     app.keys.forget_organisation(tenant);
-    if known { Ok(changed) } else { Err(Error::NotFound("group")) }
+    Ok(changed)
 }
 
 /// Who is limited by groups does not decide about them: they could widen their own reach.

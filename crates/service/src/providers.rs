@@ -3,7 +3,9 @@
 use parlance_domain::kind::{ModelId, ProviderId};
 use parlance_domain::{Error, FieldErrors, Result, Tenant};
 use parlance_llm::{Endpoint, Origin, ProviderKind};
+use parlance_storage::Tx;
 use parlance_storage::providers::{self, Model, Provider};
+use parlance_storage::row_lock::{Row, lock};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -68,7 +70,7 @@ pub async fn get(app: &App, tenant: Tenant, id: ProviderId) -> Result<(Provider,
 /// Adds a provider.
 pub async fn create(app: &App, tenant: Tenant, draft: ProviderDraft) -> Result<(Provider, Vec<Model>)> {
     let now = app.now();
-    let provider = Provider {
+    let blank = Provider {
         id: app.new_id(),
         name: String::new(),
         kind: String::new(),
@@ -77,13 +79,36 @@ pub async fn create(app: &App, tenant: Tenant, draft: ProviderDraft) -> Result<(
         created_at: now,
         updated_at: now,
     };
-    store(app, tenant, provider, draft, &[]).await
+    let base_url = validate(app, &draft)?;
+    let writer = app.clone();
+    let stored = app
+        .db
+        .write(tenant, move |tx| {
+            Box::pin(async move { store(tx, &writer, tenant, (blank, &[]), draft, base_url).await })
+        })
+        .await?;
+    app.catalogue.forget(tenant);
+    Ok(stored)
 }
 
 /// Replaces a provider.
 pub async fn update(app: &App, tenant: Tenant, id: ProviderId, draft: ProviderDraft) -> Result<(Provider, Vec<Model>)> {
-    let (provider, models) = get(app, tenant, id).await?;
-    store(app, tenant, provider, draft, &models).await
+    let base_url = validate(app, &draft)?;
+    let writer = app.clone();
+    let stored = app
+        .db
+        .write(tenant, move |tx| {
+            Box::pin(async move {
+                lock(tx, tenant, Row::Provider(id)).await?;
+                let known = providers::get(tx, tenant, id).await?.ok_or(Error::NotFound("model provider"))?;
+                let mut models = providers::models(tx, tenant).await?;
+                models.retain(|model| model.provider_id == id);
+                store(tx, &writer, tenant, (known, &models), draft, base_url).await
+            })
+        })
+        .await?;
+    app.catalogue.forget(tenant);
+    Ok(stored)
 }
 
 /// Removes a provider. Assistants that used its models fall back to the default.
@@ -95,13 +120,13 @@ pub async fn delete(app: &App, tenant: Tenant, id: ProviderId) -> Result<()> {
 }
 
 async fn store(
+    tx: &mut Tx,
     app: &App,
     tenant: Tenant,
-    mut provider: Provider,
+    (mut provider, existing): (Provider, &[Model]),
     draft: ProviderDraft,
-    existing: &[Model],
+    base_url: Url,
 ) -> Result<(Provider, Vec<Model>)> {
-    let base_url = validate(app, &draft)?;
     let now = app.now();
     let moves = Url::parse(&provider.base_url).is_ok_and(|before| before.origin() != base_url.origin());
     if moves {
@@ -143,16 +168,8 @@ async fn store(
             created_at: now,
         });
     }
-    let (stored, stored_models) = (provider.clone(), models.clone());
-    app.db
-        .write(tenant, move |tx| {
-            Box::pin(async move {
-                providers::upsert(tx, tenant, &stored).await?;
-                providers::replace_models(tx, tenant, stored.id, &stored_models).await
-            })
-        })
-        .await?;
-    app.catalogue.forget(tenant);
+    providers::upsert(tx, tenant, &provider).await?;
+    providers::replace_models(tx, tenant, provider.id, &models).await?;
     Ok((provider, models))
 }
 

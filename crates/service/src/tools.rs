@@ -7,6 +7,7 @@
 use parlance_domain::kind::{ChatbotId, ToolId};
 use parlance_domain::{Error, FieldErrors, Result, Tenant};
 use parlance_retrieval::fold;
+use parlance_storage::row_lock::{Row, lock};
 use parlance_storage::secrets::Place;
 use parlance_storage::tools::{self, Tool};
 use parlance_storage::{Listing, Page, Tx, contact_credentials};
@@ -116,6 +117,7 @@ pub async fn update(app: &App, tenant: Tenant, id: ToolId, draft: ToolDraft) -> 
     app.db
         .write(tenant, move |tx| {
             Box::pin(async move {
+                lock(tx, tenant, Row::Tool(id)).await?;
                 let mut tool = tools::get(tx, tenant, id).await?.ok_or(Error::NotFound("tool"))?;
                 let (moves, mut warnings) = apply(&writer, tenant, &mut tool, draft)?;
                 tool.updated_at = writer.now();

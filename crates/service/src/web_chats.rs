@@ -7,6 +7,7 @@ use parlance_domain::{Error, FieldErrors, Result, Tenant};
 use parlance_retrieval::fold;
 use parlance_storage::custom_domains::{self, CustomDomain};
 use parlance_storage::inboxes::{self, Inbox};
+use parlance_storage::row_lock::{Row, lock};
 use parlance_storage::web_chats::{self, Details, Filter, WebChat};
 use parlance_storage::{Page, Tx, chatbots, uploads};
 use serde_json::Value;
@@ -146,13 +147,16 @@ pub async fn create(app: &App, tenant: Tenant, draft: WebChatDraft) -> Result<We
         domain_token: None,
         domain_failure: None,
     };
-    let change = Change::make(app, tenant, WebChatView::new(tenant, blank), draft).await?;
-    let id = change.web_chat.id;
-    let names = (change.web_chat.name.clone(), fold(&change.web_chat.name));
-    let inbox = Inbox::of_web_chat(app.new_id(), names, (id, chatbot), now);
+    let id = blank.web_chat.id;
+    let domain = asked_domain(app, &draft, None).await?;
+    let writer = app.clone();
     app.db
         .write(tenant, move |tx| {
             Box::pin(async move {
+                let blank = WebChatView::new(tenant, blank);
+                let change = Change::make(tx, &writer, tenant, blank, (draft, domain)).await?;
+                let names = (change.web_chat.name.clone(), fold(&change.web_chat.name));
+                let inbox = Inbox::of_web_chat(writer.new_id(), names, (id, chatbot), now);
                 web_chats::insert(tx, tenant, &change.web_chat).await?;
                 inboxes::insert(tx, tenant, &inbox).await?;
                 change.store(tx, tenant).await
@@ -168,11 +172,16 @@ pub async fn update(app: &App, tenant: Tenant, id: WebChatId, draft: WebChatDraf
     if let Some(chatbot) = draft.chatbot {
         chatbot_of(app, tenant, Some(chatbot)).await?;
     }
-    let mut change = Change::make(app, tenant, known, draft).await?;
-    change.web_chat.updated_at = app.now();
+    let domain = asked_domain(app, &draft, known.custom_domain.as_ref()).await?;
+    let writer = app.clone();
     app.db
         .write(tenant, move |tx| {
             Box::pin(async move {
+                lock(tx, tenant, Row::WebChat(id)).await?;
+                let details = web_chats::get(tx, tenant, id).await?.ok_or(Error::NotFound("web chat"))?;
+                let known = WebChatView::new(tenant, details);
+                let mut change = Change::make(tx, &writer, tenant, known, (draft, domain)).await?;
+                change.web_chat.updated_at = writer.now();
                 web_chats::update(tx, tenant, &change.web_chat).await?;
                 change.store(tx, tenant).await
             })
@@ -223,6 +232,25 @@ async fn chatbot_of(app: &App, tenant: Tenant, named: Option<ChatbotId>) -> Resu
     }
 }
 
+/// The domain that a draft asks for, or none of its own; or what is wrong with it.
+type AskedDomain = Result<Option<String>, &'static str>;
+
+/// What a draft says about the domain, checked against the web chats of all organisations. `own` is the
+/// domain that the web chat has.
+async fn asked_domain(app: &App, draft: &WebChatDraft, own: Option<&DomainView>) -> Result<Option<AskedDomain>> {
+    let Some(asked) = &draft.custom_domain else { return Ok(None) };
+    let Some(name) = asked else { return Ok(Some(Ok(None))) };
+    let name = match domain_name(app, name) {
+        Ok(name) => name,
+        Err(message) => return Ok(Some(Err(message))),
+    };
+    let is_own = own.is_some_and(|own| own.domain == name);
+    if !is_own && crate::domains::is_taken(app, &name, own.map(|own| own.id)).await? {
+        return Ok(Some(Err("Another web chat uses this domain.")));
+    }
+    Ok(Some(Ok(Some(name))))
+}
+
 /// What a write does about the domain.
 enum DomainChange {
     Keep,
@@ -244,7 +272,13 @@ struct Change {
 }
 
 impl Change {
-    async fn make(app: &App, tenant: Tenant, known: WebChatView, draft: WebChatDraft) -> Result<Self> {
+    async fn make(
+        tx: &mut Tx,
+        app: &App,
+        tenant: Tenant,
+        known: WebChatView,
+        (draft, domain): (WebChatDraft, Option<AskedDomain>),
+    ) -> Result<Self> {
         let WebChatView { mut web_chat, mut settings, mut sign_auth, custom_domain, .. } = known;
         let mut errors = FieldErrors::default();
         change_row(&mut web_chat, &draft, &mut errors);
@@ -252,28 +286,22 @@ impl Change {
         let shown_before = settings.pictures.blob_keys();
         for (name, picture) in settings.pictures.all_mut() {
             if let Some((_, value)) = draft.pictures.iter().find(|(field, _)| *field == name) {
-                match read_picture(app, tenant, value.as_deref()).await? {
+                match read_picture(tx, app, tenant, value.as_deref()).await? {
                     Ok(read) => *picture = read,
                     Err(message) => errors.add(name, message),
                 }
             }
         }
-        let mut domain = DomainChange::Keep;
-        match &draft.custom_domain {
-            Some(None) => domain = DomainChange::Remove,
-            Some(Some(name)) => match domain_name(app, name) {
-                Ok(name) if custom_domain.as_ref().is_some_and(|known| known.domain == name) => {}
-                Ok(name) => {
-                    let own = custom_domain.as_ref().map(|own| own.id);
-                    if crate::domains::is_taken(app, &name, own).await? {
-                        errors.add("customDomain.domain", "Another web chat uses this domain.");
-                    }
-                    domain = DomainChange::Replace(Box::new(new_domain(app, web_chat.id, name)?));
-                }
-                Err(message) => errors.add("customDomain.domain", message),
-            },
-            None => {}
-        }
+        let domain = match domain {
+            None => DomainChange::Keep,
+            Some(Ok(None)) => DomainChange::Remove,
+            Some(Ok(Some(name))) if custom_domain.is_some_and(|known| known.domain == name) => DomainChange::Keep,
+            Some(Ok(Some(name))) => DomainChange::Replace(Box::new(new_domain(app, web_chat.id, name)?)),
+            Some(Err(message)) => {
+                errors.add("customDomain.domain", message);
+                DomainChange::Keep
+            }
+        };
         errors.finish()?;
         match &draft.sign_auth {
             Some(Some(asked)) => sign_auth = Some(SignAuth::read(app, asked, sign_auth.as_ref(), "signAuth")?),
@@ -374,13 +402,14 @@ fn change_row(web_chat: &mut WebChat, draft: &WebChatDraft, errors: &mut FieldEr
 }
 
 /// The picture that a field names, or what is wrong with it. Nothing is ever fetched.
-async fn read_picture(app: &App, tenant: Tenant, value: Option<&str>) -> Result<Result<Option<Picture>, &'static str>> {
+async fn read_picture(
+    tx: &mut Tx,
+    app: &App,
+    tenant: Tenant,
+    value: Option<&str>,
+) -> Result<Result<Option<Picture>, &'static str>> {
     let Some(value) = value.map(str::trim).filter(|value| !value.is_empty()) else { return Ok(Ok(None)) };
-    let upload = {
-        let mut tx = app.db.read(tenant).await?;
-        crate::uploads::resolve(app, &mut tx, tenant, value).await?
-    };
-    if let Some(upload) = upload {
+    if let Some(upload) = crate::uploads::resolve(app, tx, tenant, value).await? {
         return Ok(Ok(Some(Picture::Own { blob_key: upload.blob_key, filename: upload.filename })));
     }
     // A page that is served with TLS shows no picture without it.

@@ -45,6 +45,7 @@ mod reach;
 pub mod records;
 pub mod replies;
 pub mod request_scope;
+pub mod row_lock;
 pub mod secrets;
 pub mod snapshot;
 #[cfg(feature = "testing")]

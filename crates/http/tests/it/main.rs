@@ -11,6 +11,7 @@ mod authorization;
 mod chatbot_knowledge;
 mod chatbots;
 mod completions;
+mod concurrent_changes;
 mod contact_credentials;
 mod contacts;
 mod contract;
