@@ -44,9 +44,7 @@ pub async fn since(app: &App, tenant: Tenant, topic: Topic, last: Settled) -> Re
     let found = {
         let mut tx = app.db.read(tenant).await?;
         match topic {
-            Topic::Conversation(id) => {
-                missed_messages::in_conversation(&mut tx, tenant, id, from, MAX_MISSED).await?
-            }
+            Topic::Conversation(id) => missed_messages::in_conversation(&mut tx, tenant, id, from, MAX_MISSED).await?,
             Topic::Inbox(id) => missed_messages::in_inbox(&mut tx, tenant, id, from, MAX_MISSED).await?,
         }
     };
