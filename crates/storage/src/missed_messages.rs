@@ -30,15 +30,18 @@ const IN_CONVERSATION: &str = "SELECT m.updated_at, m.id FROM messages AS m WHER
      ORDER BY m.updated_at, m.id LIMIT $4";
 
 // With the bare column SQLite might walk the conversations of the whole organisation: it takes that
-// index to be as good as the one of the inbox.
+// index to be as good as the one of the inbox. The order is for PostgreSQL: it is that of the index, so
+// that it walks it and stops at the limit.
 const ACTIVE: &str = "SELECT count(*) FROM (SELECT 1 FROM conversations AS c \
-     WHERE CAST(c.org_id AS TEXT) = $1 AND c.inbox_id = $2 AND c.last_activity_at >= $3 LIMIT $4) AS active";
+     WHERE CAST(c.org_id AS TEXT) = $1 AND c.inbox_id = $2 AND c.last_activity_at >= $3 \
+     ORDER BY c.last_activity_at, c.id LIMIT $4) AS active";
 
-// In no order, so that it ends with the first row that is too many. SQLite takes the tables of a
-// CROSS JOIN in the order in which they are named.
+// Not in the order of the messages, which no index has for an inbox: all would have to be read before
+// the first. SQLite takes the tables of a CROSS JOIN in the order in which they are named.
 const IN_INBOX: &str = "SELECT m.updated_at, m.id FROM conversations AS c CROSS JOIN messages AS m \
      WHERE CAST(c.org_id AS TEXT) = $1 AND c.inbox_id = $2 AND c.last_activity_at >= $3 AND m.org_id = $1 \
-     AND m.conversation_id = c.id AND m.state <> 'generating' AND m.updated_at >= $3 LIMIT $4";
+     AND m.conversation_id = c.id AND m.state <> 'generating' AND m.updated_at >= $3 \
+     ORDER BY c.last_activity_at, c.id LIMIT $4";
 
 /// As many rows as show that there are more than `most`.
 fn one_more(most: usize) -> i64 {
@@ -70,13 +73,14 @@ pub async fn in_inbox(
     most: usize,
 ) -> Result<Option<Vec<Settled>>> {
     let limit = one_more(most);
-    let active: i64 = on_tx!(tx, db => sqlx::query_scalar(ACTIVE)
+    // Planned anew each time: a plan of PostgreSQL's for any time and any limit reads whole tables.
+    let active: i64 = on_tx!(tx, db => sqlx::query_scalar(ACTIVE).persistent(false)
         .bind(tenant.organisation()).bind(inbox).bind(since).bind(limit).fetch_one(db).await)
     .map_err(fault)?;
     if active == limit {
         return Ok(None);
     }
-    let mut settled: Vec<Settled> = on_tx!(tx, db => sqlx::query_as(IN_INBOX)
+    let mut settled: Vec<Settled> = on_tx!(tx, db => sqlx::query_as(IN_INBOX).persistent(false)
         .bind(tenant.organisation()).bind(inbox).bind(since).bind(limit).fetch_all(db).await)
     .map_err(fault)?;
     settled.sort_unstable();

@@ -71,7 +71,9 @@ impl Page {
     /// What goes out next; `None` at the end.
     async fn next(mut self) -> Option<(String, Option<Self>)> {
         loop {
-            if self.is_behind {
+            // However much was missed, and however slowly it is read.
+            let has_to_end = self.app.stopping.is_cancelled() || self.credential.gone().is_cancelled();
+            if self.is_behind && !has_to_end {
                 let Ok(text) = Box::pin(self.read_missed()).await else { return None };
                 if !text.is_empty() {
                     return Some((text, Some(self.with_silence())));

@@ -391,6 +391,28 @@ async fn who_missed_too_much_fetches_the_list_again() {
 }
 
 #[tokio::test]
+async fn what_was_missed_holds_up_no_stop() {
+    let (app, clock) = with_clock().await;
+    let (id, _) = conversation(&app).await;
+    let last = format!("{}-{UNKNOWN}", clock.now());
+    // More than the buffers of a connection hold.
+    store_silently(&app, &id, &vec!["long ".repeat(5_000); 1_000], clock.now()).await;
+    let mut page = Page::open(&app.owner(), &format!("conversations/{id}/events/"), Some(&last)).await;
+    page.told("message").await;
+    app.app.stopping.cancel();
+    let mut told = 1;
+    let last = loop {
+        let (_, event) = page.next().await.unwrap();
+        if event["type"] != "message" {
+            break event;
+        }
+        told += 1;
+    };
+    assert_eq!((&last["type"], &last["done"]), (&json!("shutting_down"), &json!(true)));
+    assert!(told < 1_000, "{told}");
+}
+
+#[tokio::test]
 async fn a_point_in_the_time_to_come_is_now() {
     let (app, clock) = with_clock().await;
     let (id, _) = conversation(&app).await;
