@@ -29,17 +29,19 @@ const IN_CONVERSATION: &str = "SELECT m.updated_at, m.id FROM messages AS m WHER
      AND m.conversation_id = $2 AND m.state <> 'generating' AND m.updated_at >= $3 \
      ORDER BY m.updated_at, m.id LIMIT $4";
 
-// With the bare column SQLite might walk the conversations of the whole organisation: it takes that
-// index to be as good as the one of the inbox. The order is for PostgreSQL: it is that of the index, so
-// that it walks it and stops at the limit.
+// The organisation is asked of the inbox: with that of the conversation, both engines might take the
+// index on it to be as good as the one of the inbox, and walk all conversations of the organisation. The
+// order is that of the index, so that PostgreSQL walks it and stops at the limit.
 const ACTIVE: &str = "SELECT count(*) FROM (SELECT 1 FROM conversations AS c \
-     WHERE CAST(c.org_id AS TEXT) = $1 AND c.inbox_id = $2 AND c.last_activity_at >= $3 \
+     WHERE EXISTS (SELECT 1 FROM inboxes AS i WHERE i.org_id = $1 AND i.id = $2) \
+     AND c.inbox_id = $2 AND c.last_activity_at >= $3 \
      ORDER BY c.last_activity_at, c.id LIMIT $4) AS active";
 
 // Not in the order of the messages, which no index has for an inbox: all would have to be read before
 // the first. SQLite takes the tables of a CROSS JOIN in the order in which they are named.
 const IN_INBOX: &str = "SELECT m.updated_at, m.id FROM conversations AS c CROSS JOIN messages AS m \
-     WHERE CAST(c.org_id AS TEXT) = $1 AND c.inbox_id = $2 AND c.last_activity_at >= $3 AND m.org_id = $1 \
+     WHERE EXISTS (SELECT 1 FROM inboxes AS i WHERE i.org_id = $1 AND i.id = $2) \
+     AND c.inbox_id = $2 AND c.last_activity_at >= $3 AND m.org_id = $1 \
      AND m.conversation_id = c.id AND m.state <> 'generating' AND m.updated_at >= $3 \
      ORDER BY c.last_activity_at, c.id LIMIT $4";
 

@@ -105,7 +105,6 @@ fn every_statement_names_its_organisation() {
             if touches(body, &tables) {
                 seen += 1;
                 let is_scoped = body.contains("org_id = $1")
-                    || body.contains("org_id AS TEXT) = $1")
                     || body.contains("(org_id, id")
                     || body.contains("tenant.organisation()");
                 if !is_scoped {
