@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::authenticate::KeyCache;
+use crate::display::Displays;
 use crate::events::Events;
 use crate::links::LinkSigner;
 use crate::models::Catalogue;
@@ -94,6 +95,8 @@ pub struct Inner {
     pub open_streams: OpenStreams,
     /// Tokens of visitors, and those seen a moment ago.
     pub visitors: VisitorTokens,
+    /// What visitors of web chats are shown, read a moment ago.
+    pub displays: Displays,
     /// How often whom has asked lately.
     pub rate_limits: RateLimits,
     /// What turns need to know, read a moment ago.
@@ -132,6 +135,7 @@ impl App {
                 keys: KeyCache::default(),
                 open_streams: OpenStreams::default(),
                 visitors: VisitorTokens::new(&parts.master_key)?,
+                displays: Displays::default(),
                 rate_limits: RateLimits::default(),
                 plans: TurnPlans::default(),
                 db: parts.db,

@@ -49,6 +49,7 @@ pub mod live_answer;
 pub mod material;
 pub mod members;
 pub mod messages;
+pub mod missed;
 pub mod models;
 pub mod open_streams;
 pub mod partial_answers;

@@ -188,6 +188,7 @@ pub async fn update(app: &App, tenant: Tenant, id: WebChatId, draft: WebChatDraf
         })
         .await?;
     app.visitors.forget(id);
+    app.displays.forget(id);
     // Its inbox, and what that is narrowed to, may be another assistant's now.
     app.plans.forget(tenant);
     get(app, tenant, id).await
@@ -211,6 +212,7 @@ pub async fn delete(app: &App, tenant: Tenant, id: WebChatId) -> Result<()> {
         })
         .await?;
     app.visitors.forget(id);
+    app.displays.forget(id);
     Ok(())
 }
 

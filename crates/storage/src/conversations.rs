@@ -155,12 +155,15 @@ pub struct Activity<'a> {
     pub title_folded: &'a str,
 }
 
-/// Notes that a message was stored.
+/// Notes that a message was stored. The last activity never goes back, whichever of two messages of the
+/// same moment is noted first: what a page missed is looked for where something happened since.
 pub async fn touch(tx: &mut Tx, tenant: Tenant, id: ConversationId, activity: &Activity<'_>) -> Result<()> {
     execute!(
         tx,
         sqlx::query(
-            "UPDATE conversations SET last_message_at = $3, last_activity_at = $3, unread_count = unread_count + $4, \
+            "UPDATE conversations SET last_message_at = $3, \
+         last_activity_at = CASE WHEN last_activity_at < $3 THEN $3 ELSE last_activity_at END, \
+         unread_count = unread_count + $4, \
          title_folded = CASE WHEN title = '' THEN $6 ELSE title_folded END, \
          title = CASE WHEN title = '' THEN $5 ELSE title END WHERE org_id = $1 AND id = $2"
         )

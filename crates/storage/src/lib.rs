@@ -37,6 +37,7 @@ pub mod members;
 pub mod message_lists;
 pub mod messages;
 mod migrate;
+pub mod missed_messages;
 pub mod organisations;
 mod page;
 pub mod passages;

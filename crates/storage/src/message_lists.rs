@@ -43,6 +43,7 @@ macro_rules! sent {
          WHERE m.org_id = $1 AND c.org_id = $1 AND i.org_id = $1"
     };
 }
+pub(crate) use sent;
 
 /// Where a part of a list begins, and in which direction it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,53 +182,6 @@ pub async fn look_at_texts(
         }
     })
     .map_err(fault)
-}
-
-/// A message with the time at which it was stored or, for an answer, at which it ended.
-#[derive(sqlx::FromRow)]
-struct Settled {
-    #[sqlx(flatten)]
-    sent: Sent,
-    settled_at: Timestamp,
-}
-
-macro_rules! settled {
-    ($condition:literal) => {
-        concat!("SELECT s.* FROM (", sent!(), $condition, ") AS s ORDER BY s.settled_at, s.id LIMIT $5")
-    };
-}
-
-/// Messages of a conversation that were stored, or answers that ended, after a time and a message,
-/// oldest first, each with when that was.
-pub async fn settled_in_conversation(
-    tx: &mut Tx,
-    tenant: Tenant,
-    conversation: ConversationId,
-    (at, id): (Timestamp, MessageId),
-    limit: i64,
-) -> Result<Vec<(Timestamp, Sent)>> {
-    let rows: Vec<Settled> = on_tx!(tx, db => sqlx::query_as(settled!(
-        " AND m.conversation_id = $2 AND m.state <> 'generating' AND (m.updated_at, m.id) > ($3, $4)"))
-        .bind(tenant.organisation()).bind(conversation).bind(at).bind(id).bind(limit).fetch_all(db).await)
-    .map_err(fault)?;
-    Ok(rows.into_iter().map(|row| (row.settled_at, row.sent)).collect())
-}
-
-/// As [`settled_in_conversation`], of all conversations of an inbox.
-pub async fn settled_in_inbox(
-    tx: &mut Tx,
-    tenant: Tenant,
-    inbox: InboxId,
-    (at, id): (Timestamp, MessageId),
-    limit: i64,
-) -> Result<Vec<(Timestamp, Sent)>> {
-    // A message is stored with its conversation's last activity, by which the index finds it.
-    let rows: Vec<Settled> = on_tx!(tx, db => sqlx::query_as(settled!(
-        " AND c.inbox_id = $2 AND c.last_activity_at >= $3 AND m.state <> 'generating' \
-         AND (m.updated_at, m.id) > ($3, $4)"))
-        .bind(tenant.organisation()).bind(inbox).bind(at).bind(id).bind(limit).fetch_all(db).await)
-    .map_err(fault)?;
-    Ok(rows.into_iter().map(|row| (row.settled_at, row.sent)).collect())
 }
 
 /// Where a message is put, with what is shown of those who may send one.

@@ -166,13 +166,26 @@ pub async fn interrupted(tx: &mut Tx) -> Result<Vec<(OrganisationId, MessageId)>
     .map_err(fault)
 }
 
-/// Ends an unfinished answer as interrupted, with the text saved so far.
+/// Ends an unfinished answer as interrupted, with the text saved so far. That is activity of its
+/// conversation, as any end of an answer is.
 pub async fn interrupt(tx: &mut Tx, tenant: Tenant, id: MessageId, now: Timestamp) -> Result<bool> {
+    // First, as all others do: two transactions must not wait for each other.
+    execute!(
+        tx,
+        sqlx::query(
+            "UPDATE conversations SET last_message_at = $3, last_activity_at = $3 WHERE org_id = $1 \
+             AND last_activity_at < $3 AND id = (SELECT m.conversation_id FROM messages AS m \
+             WHERE m.org_id = $1 AND m.id = $2 AND m.state = 'generating')"
+        )
+        .bind(tenant.organisation())
+        .bind(id)
+        .bind(now)
+    )?;
     execute!(
         tx,
         sqlx::query(
             "UPDATE messages SET state = 'error', error = 'interrupted', updated_at = $3 \
-         WHERE org_id = $1 AND id = $2 AND state = 'generating'"
+             WHERE org_id = $1 AND id = $2 AND state = 'generating'"
         )
         .bind(tenant.organisation())
         .bind(id)

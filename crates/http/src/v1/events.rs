@@ -1,6 +1,5 @@
 //! What happens in conversations, as server-sent events for pages that are open.
 
-use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -15,9 +14,11 @@ use parlance_domain::kind::{self, ConversationId, MessageId};
 use parlance_domain::{Principal, Result, Timestamp};
 use parlance_service::display::{self, Display};
 use parlance_service::events::{self, Event, Listener, Topic, What};
+use parlance_service::missed::{self, Missed};
 use parlance_service::open_streams::{Watched, watch};
 use parlance_service::{App, conversations};
-use parlance_storage::message_lists::{self, Sent};
+use parlance_storage::message_lists::Sent;
+use parlance_storage::missed_messages::Settled;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -30,24 +31,11 @@ use crate::v1::message_view::view;
 
 /// Of silence.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Missed messages that are read together.
-const AT_ONCE: i64 = 50;
-/// Missed messages that are remembered, so that none is told twice.
-const MAX_REPLAYED: usize = 500;
 
-/// Up to which message a page has been told everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Told {
-    at: Timestamp,
-    message: MessageId,
-}
-
-impl Told {
-    /// Reads the id of an event.
-    fn parse(id: &str) -> Option<Self> {
-        let (millis, message) = id.trim().split_once('-')?;
-        Some(Self { at: Timestamp::from_millis(millis.parse().ok()?), message: MessageId::parse(message)? })
-    }
+/// Reads the id of an event: up to which message a page has been told everything.
+fn told_of(id: &str) -> Option<Settled> {
+    let (millis, message) = id.trim().split_once('-')?;
+    Some(Settled { at: Timestamp::from_millis(millis.parse().ok()?), id: MessageId::parse(message)? })
 }
 
 /// An open page. There may be very many of them, so it holds little, nothing of the request among it,
@@ -61,11 +49,12 @@ struct Page {
     listener: Listener,
     /// The credential it came with.
     credential: Watched,
-    told: Told,
-    /// Whether messages that it missed are still to be read.
+    /// Up to which message it has been told everything.
+    told: Settled,
+    /// Whether messages that it missed are still to be told.
     is_behind: bool,
-    /// Those that were read, because what came meanwhile was also told to the listener.
-    replayed: HashSet<MessageId>,
+    /// Those, and for a moment after that: what came meanwhile was also told to the listener.
+    missed: Option<Box<Missed>>,
     /// When a comment shows that the connection is still there.
     comment_at: Instant,
 }
@@ -82,7 +71,9 @@ impl Page {
     /// What goes out next; `None` at the end.
     async fn next(mut self) -> Option<(String, Option<Self>)> {
         loop {
-            if self.is_behind {
+            // However much was missed, and however slowly it is read.
+            let has_to_end = self.app.stopping.is_cancelled() || self.credential.gone().is_cancelled();
+            if self.is_behind && !has_to_end {
                 let Ok(text) = Box::pin(self.read_missed()).await else { return None };
                 if !text.is_empty() {
                     return Some((text, Some(self.with_silence())));
@@ -97,12 +88,10 @@ impl Page {
             };
             match next {
                 Next::Event(event) => {
-                    if let What::Message { sent, .. } = &event.what
-                        && self.replayed.remove(&sent.message.id)
-                    {
-                        continue;
-                    }
-                    if matches!(event.what, What::Message { .. }) {
+                    if let What::Message { at, sent } = &event.what {
+                        if self.was_missed(Settled { at: *at, id: sent.message.id }) {
+                            continue;
+                        }
                         Box::pin(self.look_at_display()).await;
                     }
                     let text = self.frame(&event);
@@ -112,7 +101,10 @@ impl Page {
                 Next::Lost => return None,
                 Next::Stop => return Some((self.terminal("shutting_down"), None)),
                 Next::Gone => return Some((self.terminal("closed"), None)),
-                Next::Silence => return Some((": keep-alive\n\n".to_owned(), Some(self.with_silence()))),
+                Next::Silence => {
+                    self.forget_missed();
+                    return Some((": keep-alive\n\n".to_owned(), Some(self.with_silence())));
+                }
             }
         }
     }
@@ -132,30 +124,48 @@ impl Page {
 
     /// The next messages that were missed; nothing when there are no more.
     async fn read_missed(&mut self) -> Result<String> {
-        // What the queue holds is newer than the page before this one.
-        if self.replayed.len() > MAX_REPLAYED {
-            self.replayed.clear();
-        }
-        self.look_at_display().await;
-        let since = (self.told.at, self.told.message);
-        let missed = {
-            let mut tx = self.app.db.read(self.principal.tenant).await?;
-            match self.topic {
-                Topic::Conversation(id) => {
-                    message_lists::settled_in_conversation(&mut tx, self.principal.tenant, id, since, AT_ONCE).await?
-                }
-                Topic::Inbox(id) => {
-                    message_lists::settled_in_inbox(&mut tx, self.principal.tenant, id, since, AT_ONCE).await?
-                }
-            }
+        let mut missed = match self.missed.take() {
+            Some(missed) => missed,
+            None => match missed::since(&self.app, self.principal.tenant, self.topic, self.told).await? {
+                Some(missed) => Box::new(missed),
+                None => return Ok(self.reload()),
+            },
         };
+        self.look_at_display().await;
         let mut text = String::new();
-        for (at, sent) in missed {
-            self.replayed.insert(sent.message.id);
+        for (at, sent) in missed.next(&self.app, self.principal.tenant).await? {
             self.message(&mut text, at, &sent);
         }
         self.is_behind = !text.is_empty();
+        self.missed = Some(missed);
         Ok(text)
+    }
+
+    /// Whether the page was told of it among what it missed.
+    fn was_missed(&mut self, message: Settled) -> bool {
+        self.forget_missed();
+        self.missed.as_ref().is_some_and(|missed| missed.has(message))
+    }
+
+    fn forget_missed(&mut self) {
+        self.missed.take_if(|missed| missed.is_over(&self.app));
+    }
+
+    /// Tells the page to fetch what it shows again; what comes from now on it is told.
+    fn reload(&mut self) -> String {
+        self.is_behind = false;
+        self.told = Settled { at: self.app.now(), id: self.app.new_id() };
+        let mut text = String::new();
+        self.write(&mut text, (self.conversation(), None), ("reload", ""), &json!({}));
+        text
+    }
+
+    /// The conversation it shows, if it is one alone.
+    fn conversation(&self) -> Option<ConversationId> {
+        match self.topic {
+            Topic::Conversation(id) => Some(id),
+            Topic::Inbox(_) => None,
+        }
     }
 
     fn frame(&mut self, event: &Event) -> String {
@@ -182,21 +192,15 @@ impl Page {
 
     fn message(&mut self, text: &mut String, at: Timestamp, sent: &Sent) {
         let (conversation, message) = (sent.message.conversation_id, sent.message.id);
-        // What an answer waited for may have been stored later than what was told before it.
-        if (at, message) > (self.told.at, self.told.message) {
-            self.told = Told { at, message };
-        }
+        // What comes after something later was told does not set it back.
+        self.told = self.told.max(Settled { at, id: message });
         let members = json!({"message": view(&self.app, (self.principal.tenant, self.display), sent.clone())});
         self.write(text, (Some(conversation), Some(message)), ("message", &sent.message.content), &members);
     }
 
     fn terminal(&self, kind: &str) -> String {
         let mut text = String::new();
-        let conversation = match self.topic {
-            Topic::Conversation(id) => Some(id),
-            Topic::Inbox(_) => None,
-        };
-        self.write(&mut text, (conversation, None), (kind, ""), &json!({"done": true}));
+        self.write(&mut text, (self.conversation(), None), (kind, ""), &json!({"done": true}));
         text
     }
 
@@ -221,7 +225,7 @@ impl Page {
             data[key] = value.clone();
         }
         // Writing to a string cannot fail.
-        let _ = write!(text, "id: {}-{}\ndata: {data}\n\n", self.told.at.millis(), self.told.message);
+        let _ = write!(text, "id: {}-{}\ndata: {data}\n\n", self.told.at.millis(), self.told.id);
     }
 }
 
@@ -230,17 +234,18 @@ impl Page {
 fn open(app: App, (principal, display): (Principal, Display), topic: Topic, headers: &HeaderMap) -> Response {
     // Listening begins first, so that nothing falls between it and what is read.
     let listener = events::listen(&app, topic);
-    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(Told::parse);
-    let now = Told { at: app.now(), message: app.new_id() };
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(told_of);
+    let now = Settled { at: app.now(), id: app.new_id() };
     let page = Page {
         is_behind: last.is_some(),
-        told: last.unwrap_or(now),
+        // A time to come would never be reached.
+        told: last.map_or(now, |last| last.min(now)),
         principal,
         display,
         topic,
         listener,
         credential: watch(&app, &principal),
-        replayed: HashSet::new(),
+        missed: None,
         comment_at: Instant::now() + KEEP_ALIVE,
         app,
     };
@@ -263,7 +268,9 @@ fn frame(text: String) -> Result<Bytes, Infallible> {
 
 /// Follow what happens in a conversation: messages, typing, reading, and answers being made, which
 /// `messages/{id}/stream/` tells word by word. With `Last-Event-ID`, the messages missed since come
-/// first.
+/// first, and with them those of the ten seconds before it: a message may come more than once, and its
+/// `messageId` tells. Where that is more than 24 hours ago or more than 2,000 messages, one event of the
+/// type `reload` comes instead: fetch the messages again. What happens from then on follows it.
 #[utoipa::path(get, path = "/api/v1/conversations/{id}/events/", tag = "conversations",
     params(("id" = String, Path), ("Last-Event-ID" = Option<String>, Header)),
     responses((status = 200, content_type = "text/event-stream", body = String), ApiErrors))]
@@ -278,7 +285,9 @@ pub(crate) async fn of_conversation(
     Ok(open(app, (caller.principal, display), Topic::Conversation(id), &headers))
 }
 
-/// Follow what happens in all conversations of an inbox.
+/// Follow what happens in all conversations of an inbox, as `conversations/{id}/events/` does for one.
+/// With `Last-Event-ID`, `reload` also comes when more than 2,000 conversations had a message since:
+/// fetch the list of conversations again.
 #[utoipa::path(get, path = "/api/v1/inboxes/{id}/events/", tag = "conversations",
     params(("id" = String, Path), ("Last-Event-ID" = Option<String>, Header)),
     responses((status = 200, content_type = "text/event-stream", body = String), ApiErrors))]
@@ -321,10 +330,10 @@ mod tests {
     #[test]
     fn the_id_of_an_event_comes_back_as_it_was() {
         let id = "1700000000123-019a0000-0000-7000-8000-00000000002a";
-        let told = Told::parse(id).unwrap();
-        assert_eq!(format!("{}-{}", told.at.millis(), told.message), id);
+        let told = told_of(id).unwrap();
+        assert_eq!(format!("{}-{}", told.at.millis(), told.id), id);
         for nonsense in ["", "7", "x-019a0000-0000-7000-8000-00000000002a", "1700000000123-x"] {
-            assert_eq!(Told::parse(nonsense), None, "{nonsense}");
+            assert_eq!(told_of(nonsense), None, "{nonsense}");
         }
     }
 }

@@ -15,6 +15,7 @@ mod isolation;
 mod jobs;
 mod knowledge;
 mod members;
+mod missed_messages;
 mod opening;
 mod organisations;
 mod reach;

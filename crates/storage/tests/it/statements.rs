@@ -62,7 +62,7 @@ fn tables_of_organisations() -> BTreeSet<String> {
     tables
 }
 
-/// The functions of a source file with their bodies.
+/// The functions of a source file with their bodies, and its constants.
 fn functions(source: &str) -> Vec<(&str, &str)> {
     let product = source.split("#[cfg(test)]").next().unwrap();
     product
@@ -70,8 +70,11 @@ fn functions(source: &str) -> Vec<(&str, &str)> {
         .skip(1)
         .chain(product.split("\nasync fn ").skip(1))
         .chain(product.split("\npub(crate) async fn ").skip(1))
-        .map(|rest| {
-            let end = rest.find("\n}\n").unwrap_or(rest.len());
+        .map(|rest| (rest, "\n}\n"))
+        // Statements that stand by themselves.
+        .chain(product.split("\nconst ").skip(1).map(|rest| (rest, ";\n")))
+        .map(|(rest, end)| {
+            let end = rest.find(end).unwrap_or(rest.len());
             let name = rest.split(|sign: char| !sign.is_alphanumeric() && sign != '_').next().unwrap();
             (name, &rest[..end])
         })
