@@ -1,6 +1,8 @@
 //! What happens without anybody waiting for it: indexing, sweeping, and putting in order what a crash
 //! left. With a real database, real indexes and a clock that stands still.
 
+mod re_embedding;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId};
 use parlance_domain::{Error, FieldErrors, Result, Tenant};
 use parlance_retrieval::fold;
 use parlance_storage::knowledge_bases::{self, Filter, KnowledgeBase};
-use parlance_storage::{Listing, Page, Tx, chatbots, files};
+use parlance_storage::{Listing, Page, Tx, chatbots};
 
 use crate::models::ModelRole;
 use crate::query_metadata::{self, Layer};
@@ -115,7 +115,7 @@ pub async fn create(app: &App, tenant: Tenant, draft: KnowledgeBaseDraft) -> Res
     Ok((view, warnings))
 }
 
-/// Changes a base. Another embedding model means that every file's vectors are made anew, while
+/// Changes a base. Another embedding model means that every file's vectors are made anew, by a job, while
 /// what is there goes on being found.
 pub async fn update(
     app: &App,
@@ -137,9 +137,7 @@ pub async fn update(
                 knowledge_bases::update(tx, tenant, &row).await?;
                 set_chatbots(tx, tenant, id, draft.chatbots).await?;
                 if re_embed {
-                    for (file, _) in files::blobs_of_base(tx, tenant, id).await? {
-                        crate::files::begin(tx, &writer, tenant, id, file).await?;
-                    }
+                    crate::re_embedding::enqueue(tx, &writer, tenant, id).await?;
                     crate::faq_vectors::enqueue(tx, &writer, tenant, id).await?;
                 }
                 view(tx, tenant, row).await

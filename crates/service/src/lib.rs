@@ -58,6 +58,7 @@ mod proposals;
 pub mod providers;
 pub mod query_metadata;
 pub mod rate_limit;
+pub mod re_embedding;
 pub mod reply;
 pub mod search;
 pub mod secret_headers;

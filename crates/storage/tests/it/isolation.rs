@@ -64,7 +64,7 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     let listed = files::list(tx, who, &[all.base.id], &files::Filter::default(), Page::ALL).await.unwrap();
     assert_eq!((listed.total, listed.rows.len()), (0, 0));
     assert!(domain_checks::get(tx, who, id()).await.unwrap().is_none());
-    assert!(files::blobs_of_base(tx, who, all.base.id).await.unwrap().is_empty());
+    assert!(files::not_made_with(tx, who, all.base.id, Some(id()), (None, 9)).await.unwrap().is_empty());
     assert!(files::oldest_of_base(tx, who, all.base.id, 9).await.unwrap().is_empty());
     assert!(inboxes::of_api(tx, who, all.chatbot.id).await.unwrap().is_none());
     assert!(inboxes::of_web_chat(tx, who, all.web_chat.id).await.unwrap().is_none());
@@ -198,6 +198,7 @@ async fn refuses_changes(world: &World, all: &Things, scope: Scope) {
         passages::count_hits(tx, who, &[all.passages[0].id]).await?;
         assert!(!uploads::mark_used(tx, who, &all.upload.blob_key, NOW).await?);
         assert!(!jobs::heartbeat(tx, who, &job, later(60)).await?);
+        assert!(!jobs::note(tx, who, &job, "taken").await?);
         assert!(!jobs::retry(tx, who, &job, "taken", later(60)).await?);
         assert!(!jobs::give_back(tx, who, &job).await?);
         assert!(!jobs::go_on(tx, who, &job, later(60)).await?);

@@ -160,12 +160,45 @@ async fn files_are_listed_described_and_removed() {
         embedding_model_id: None,
     };
     assert_eq!(searchable, [expected]);
-    let mut blobs = read!(world, tenant, tx => files::blobs_of_base(tx, tenant, base)).unwrap();
-    blobs.sort_unstable_by_key(|(id, _)| *id != file);
-    assert_eq!(blobs, [(file, all.file.blob_key.clone()), (second.id, second.blob_key.clone())]);
     let removed = write!(world, tenant, tx => files::delete(tx, tenant, file)).unwrap();
     assert_eq!(removed, Some((base, all.file.blob_key)));
     assert_eq!(write!(world, tenant, tx => files::delete(tx, tenant, file)).unwrap(), None);
+}
+
+#[tokio::test]
+async fn files_without_the_vectors_of_a_model_are_walked_through_in_parts() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let (tenant, base) = (world.tenant, all.base.id);
+    let (model, other) = (id(), id());
+    // The last two came at the same time.
+    let rows = [(5, "done", Some(model)), (6, "done", Some(other)), (7, "done", None), (7, "processing", Some(model))]
+        .map(|(seconds, status, embedding_model_id)| files::File {
+            id: id(),
+            status: status.into(),
+            embedding_model_id,
+            created_at: later(seconds),
+            organisation: tenant.organisation(),
+            ..all.file.clone()
+        });
+    for row in rows.clone() {
+        write!(world, tenant, tx, row => files::insert(tx, tenant, &row)).unwrap();
+    }
+    write!(world, tenant, tx => files::delete(tx, tenant, all.file.id)).unwrap();
+    let walk = async |model: Option<_>| {
+        let (mut after, mut seen) = (None, Vec::new());
+        loop {
+            let part = read!(world, tenant, tx => files::not_made_with(tx, tenant, base, model, (after, 1))).unwrap();
+            let Some(last) = part.last() else { return seen };
+            after = Some(*last);
+            seen.extend(part.into_iter().map(|(_, file)| file));
+        }
+    };
+    let mut same_time = [rows[2].id, rows[3].id];
+    same_time.sort_unstable();
+    assert_eq!(walk(Some(model)).await, [rows[1].id, same_time[0], same_time[1]]);
+    assert_eq!(walk(Some(other)).await, [rows[0].id, same_time[0], same_time[1]]);
+    assert_eq!(walk(None).await, [rows[0].id, rows[1].id, rows[3].id]);
 }
 
 #[tokio::test]
@@ -183,7 +216,7 @@ async fn what_is_being_deleted_is_there_for_nobody() {
             files::get(tx, tenant, base, file).await.unwrap().iter().count(),
             files::find(tx, tenant, file).await.unwrap().iter().count(),
             files::list(tx, tenant, &[base], &filter, Page::ALL).await.unwrap().rows.len(),
-            files::blobs_of_base(tx, tenant, base).await.unwrap().len(),
+            files::not_made_with(tx, tenant, base, Some(id()), (None, 9)).await.unwrap().len(),
             passages::searchable(tx, tenant, &passages_of_file).await.unwrap().len(),
             passages::list(tx, tenant, file, Page::ALL).await.unwrap().rows.len(),
         ]
