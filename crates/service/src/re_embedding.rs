@@ -109,7 +109,9 @@ async fn begin_some(tx: &mut Tx, app: &App, tenant: Tenant, job: &Job, work: ReE
     // Whoever changes the model queues the job in the same transaction, so while it is held this is the
     // model that was chosen last. A base that is being deleted has no files any more.
     let next = match knowledge_bases::get(tx, tenant, id).await? {
-        Some(base) => files::not_made_with(tx, tenant, id, base.embedding_model_id, (work.after, FILES_AT_ONCE)).await?,
+        Some(base) => {
+            files::not_made_with(tx, tenant, id, base.embedding_model_id, (work.after, FILES_AT_ONCE)).await?
+        }
         None => Vec::new(),
     };
     for (_, file) in &next {

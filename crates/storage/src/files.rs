@@ -4,7 +4,7 @@ use parlance_domain::kind::{FileId, KnowledgeBaseId, LabelId, ModelId, Organisat
 use parlance_domain::{Result, Tenant, Timestamp};
 use sqlx::QueryBuilder;
 
-use crate::page::{Listing, Page};
+use crate::page::{Listing, Page, bytes_of, collect};
 use crate::reach::base_within;
 use crate::tx::{Tx, execute, fault, on_tx};
 
@@ -153,9 +153,8 @@ pub async fn list(
         matching!(query);
         query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(page.limit_sql());
         query.push(" OFFSET ").push_bind(page.offset_sql());
-        query.build_query_as().fetch_all(db).await
-    })
-    .map_err(fault)?;
+        collect(query.build_query_as().fetch(db), |file: &File| bytes_of(file.raw_metadata.as_ref())).await
+    })?;
     Ok(Listing { rows, total: crate::page::count(total) })
 }
 

@@ -76,8 +76,10 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     assert_eq!((listed.total, listed.rows.len()), (0, 0));
     assert!(knowledge_bases::all(tx, who).await.unwrap().is_empty());
     assert!(knowledge_bases::of_chatbot(tx, who, all.chatbot.id).await.unwrap().is_empty());
-    assert!(knowledge_bases::chatbots(tx, who, all.base.id).await.unwrap().is_empty());
-    assert_eq!(knowledge_bases::files_count(tx, who, all.base.id).await.unwrap(), 0);
+    assert!(knowledge_bases::chatbots(tx, who, &[all.base.id]).await.unwrap().is_empty());
+    assert!(knowledge_bases::files_counts(tx, who, &[all.base.id]).await.unwrap().is_empty());
+    assert!(knowledge_bases::existing_of(tx, who, &[all.base.id]).await.unwrap().is_empty());
+    assert!(chatbots::existing_of(tx, who, &[all.chatbot.id]).await.unwrap().is_empty());
     assert!(messages::get(tx, who, all.question.id).await.unwrap().is_none());
     assert!(messages::unfinished(tx, who, all.answer.id).await.unwrap().is_none());
     assert!(messages::history(tx, who, all.conversation.id, 10).await.unwrap().is_empty());
@@ -90,6 +92,7 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     assert!(labels::get(tx, who, all.base.id, all.label.id).await.unwrap().is_none());
     assert!(labels::by_name(tx, who, all.base.id, &all.label.name).await.unwrap().is_none());
     assert_eq!(labels::list(tx, who, all.base.id, None, Page::ALL).await.unwrap().total, 0);
+    assert_eq!(labels::count(tx, who, all.base.id).await.unwrap(), 0);
     assert!(!labels::any(tx, who, &[all.base.id]).await.unwrap());
     assert!(labels::of_files(tx, who, &[all.file.id]).await.unwrap().is_empty());
     assert!(labels::of_faqs(tx, who, &[all.faq.id]).await.unwrap().is_empty());

@@ -14,7 +14,9 @@ async fn a_base_is_made_changed_listed_and_removed() {
     let tenant = world.tenant;
     let base = all.base.id;
     assert_eq!(read!(world, tenant, tx => knowledge_bases::get(tx, tenant, base)).unwrap(), Some(all.base.clone()));
-    assert_eq!(read!(world, tenant, tx => knowledge_bases::files_count(tx, tenant, base)).unwrap(), 1);
+    let asked = [id(), base];
+    let counts = read!(world, tenant, tx => knowledge_bases::files_counts(tx, tenant, &asked)).unwrap();
+    assert_eq!(counts, [(base, 1)]);
 
     let changed = KnowledgeBase {
         name: "New".into(),
@@ -227,20 +229,21 @@ async fn what_is_being_deleted_is_there_for_nobody() {
         [
             knowledge_bases::get(tx, tenant, base).await.unwrap().iter().count(),
             knowledge_bases::all(tx, tenant).await.unwrap().len(),
+            knowledge_bases::existing_of(tx, tenant, &[base]).await.unwrap().len(),
             knowledge_bases::list(tx, tenant, &Filter::default(), Page::ALL).await.unwrap().rows.len(),
             knowledge_bases::of_chatbot(tx, tenant, bot).await.unwrap().len(),
             chatbots::knowledge_bases(tx, tenant, bot).await.unwrap().len(),
         ]
     };
-    assert_eq!((shown().await, bases_shown().await), ([1, 1, 1, 1, 3, 3], [1; 5]));
+    assert_eq!((shown().await, bases_shown().await), ([1, 1, 1, 1, 3, 3], [1; 6]));
 
     // A base hides its files, which are untouched.
     assert!(write!(world, tenant, tx => knowledge_bases::mark_deleting(tx, tenant, base, later(1))).unwrap());
     assert!(!write!(world, tenant, tx => knowledge_bases::mark_deleting(tx, tenant, base, later(1))).unwrap());
-    assert_eq!((shown().await, bases_shown().await), ([0; 6], [0; 5]));
+    assert_eq!((shown().await, bases_shown().await), ([0; 6], [0; 6]));
     write!(world, tenant, tx => chatbots::set_knowledge_bases(tx, tenant, bot, &[base])).unwrap();
     write!(world, tenant, tx => knowledge_bases::set_chatbots(tx, tenant, base, &[bot])).unwrap();
-    assert!(read!(world, tenant, tx => knowledge_bases::chatbots(tx, tenant, base)).unwrap().is_empty());
+    assert!(read!(world, tenant, tx => knowledge_bases::chatbots(tx, tenant, &[base])).unwrap().is_empty());
 
     // A file, for which nobody works any more.
     let world = World::new().await;
@@ -248,7 +251,7 @@ async fn what_is_being_deleted_is_there_for_nobody() {
     let (tenant, base, file) = (world.tenant, all.base.id, all.file.id);
     let mark = async || write!(world, tenant, tx => files::mark_deleting(tx, tenant, file, later(1))).unwrap();
     assert_eq!((mark().await, mark().await), (Some(base), None));
-    assert_eq!(read!(world, tenant, tx => knowledge_bases::files_count(tx, tenant, base)).unwrap(), 0);
+    assert!(read!(world, tenant, tx => knowledge_bases::files_counts(tx, tenant, &[base])).unwrap().is_empty());
     assert!(read!(world, tenant, tx => files::find(tx, tenant, file)).unwrap().is_none());
     let ids = [all.passages[0].id];
     assert!(read!(world, tenant, tx => passages::searchable(tx, tenant, &ids)).unwrap().is_empty());
