@@ -53,7 +53,7 @@ pub(crate) use chatbot_within;
 
 /// As [`chatbot_within!`], for statements that are put together when they run.
 pub(crate) fn chatbot_within_sql(tenant: Tenant, column: &str) -> String {
-    of_caller(tenant, concat!("{column} IN ", reached_chatbots!("{user}")), column)
+    of_caller(tenant, concat!(":column IN ", reached_chatbots!(":user")), column)
 }
 
 /// The condition on a column with the id of an inbox.
@@ -74,7 +74,7 @@ pub(crate) use inbox_within;
 
 /// As [`inbox_within!`], for statements that are put together when they run.
 pub(crate) fn inbox_within_sql(tenant: Tenant, column: &str) -> String {
-    of_caller(tenant, concat!("{column} IN ", reached_inboxes!("{user}")), column)
+    of_caller(tenant, concat!(":column IN ", reached_inboxes!(":user")), column)
 }
 
 /// The condition on a column with the id of a conversation.
@@ -121,12 +121,12 @@ pub(crate) use base_within;
 
 /// As [`base_within!`], for statements that are put together when they run.
 pub(crate) fn base_within_sql(tenant: Tenant, column: &str) -> String {
-    of_caller(tenant, is_reached_base!("{column}", "{user}"), column)
+    of_caller(tenant, is_reached_base!(":column", ":user"), column)
 }
 
 /// A condition with the column and the user in their places; nothing for a caller without a limit.
 fn of_caller(tenant: Tenant, condition: &str, column: &str) -> String {
     let Some(user) = tenant.limited_to() else { return String::new() };
     // Text of an id is digits, letters and hyphens.
-    format!(" AND {condition}").replace("{column}", column).replace("{user}", &format!("'{user}'"))
+    format!(" AND {condition}").replace(":column", column).replace(":user", &format!("'{user}'"))
 }
