@@ -126,11 +126,17 @@ pub async fn create(app: &App, tenant: Tenant, draft: ChatbotDraft) -> Result<(C
     if draft.name.is_none() {
         return Err(Error::field("name", "This field is required."));
     }
+    check_links(&draft)?;
     let mut chatbot = blank(app);
     let warnings = apply(app, tenant, &mut chatbot, &draft).await?;
     let linked = (draft.knowledge_bases.unwrap_or_default(), draft.tools.unwrap_or_default());
     let id = insert(app, tenant, chatbot, linked).await?;
     Ok((get(app, tenant, id).await?, warnings))
+}
+
+/// A copy may have more bases than a body can name: those that were linked from the bases' side.
+fn check_links(draft: &ChatbotDraft) -> Result<()> {
+    listed_ids::check_length("knowledgeBases", draft.knowledge_bases.as_ref().map_or(0, Vec::len))
 }
 
 /// A new assistant is in no group: somebody whom groups limit could not even look at it.
@@ -221,6 +227,7 @@ pub(crate) async fn insert_web_chat(
 
 /// Changes an assistant.
 pub async fn update(app: &App, tenant: Tenant, id: ChatbotId, draft: ChatbotDraft) -> Result<(ChatbotView, Warnings)> {
+    check_links(&draft)?;
     let mut chatbot = {
         let mut tx = app.db.read(tenant).await?;
         chatbots::get(&mut tx, tenant, id).await?.ok_or(Error::NotFound("chatbot"))?
@@ -304,7 +311,6 @@ pub async fn duplicate(app: &App, tenant: Tenant, id: ChatbotId) -> Result<Chatb
 }
 
 async fn set_knowledge_bases(tx: &mut Tx, tenant: Tenant, id: ChatbotId, bases: &[KnowledgeBaseId]) -> Result<()> {
-    listed_ids::check_length("knowledgeBases", bases.len())?;
     let known = knowledge_bases::existing_of(tx, tenant, bases).await?;
     listed_ids::check_known("knowledgeBases", bases, &known, "No knowledge base has this id.")?;
     chatbots::set_knowledge_bases(tx, tenant, id, bases).await
