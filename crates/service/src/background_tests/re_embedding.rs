@@ -117,20 +117,20 @@ async fn another_model_begins_the_files_in_slices_and_a_crash_repeats_none() {
     let made = world.embedded_files(FILES, before).await;
     let made_already = world.embedded_files(1, chosen).await;
     world.choose(chosen).await;
-    assert_eq!((world.next_generations(&made).await, world.jobs().await), ([(1, FILES)].into(), 1));
+    assert_eq!((world.next_generations(&made).await, world.jobs().await), (BTreeMap::from([(1, FILES)]), 1));
 
     let first = world.claim_re_embedding().await.unwrap();
     assert!(matches!(world.step(&first).await, Step::More(_)));
-    assert_eq!(world.next_generations(&made).await, [(1, 150), (2, 100)].into());
+    assert_eq!(world.next_generations(&made).await, BTreeMap::from([(1, 150), (2, 100)]));
     // Killed here; the lease ends, and another worker goes on.
     world.clock.advance(Duration::from_secs(61));
     let second = world.claim_re_embedding().await.unwrap();
     assert_eq!(world.step(&first).await, Step::Lost, "who lost the job begins nothing");
     let Step::More(rest) = world.step(&second).await else { panic!("there are more") };
-    assert_eq!(world.next_generations(&made).await, [(1, 50), (2, 200)].into());
+    assert_eq!(world.next_generations(&made).await, BTreeMap::from([(1, 50), (2, 200)]));
     assert_eq!(world.step(&(second.0, rest)).await, Step::Done);
-    assert_eq!(world.next_generations(&made).await, [(2, FILES)].into(), "each once");
-    assert_eq!(world.next_generations(&made_already).await, [(1, 1)].into());
+    assert_eq!(world.next_generations(&made).await, BTreeMap::from([(2, FILES)]), "each once");
+    assert_eq!(world.next_generations(&made_already).await, BTreeMap::from([(1, 1)]));
     assert!(world.claim_re_embedding().await.is_none());
     assert_eq!(world.jobs().await, FILES as u64, "one for each file, and none for the base");
 }
@@ -147,7 +147,7 @@ async fn a_model_chosen_meanwhile_begins_again_with_the_first_file() {
     world.choose(third).await;
     assert_eq!(world.step(&(running.0, rest)).await, Step::Lost);
     world.finish_re_embedding().await;
-    assert_eq!(world.next_generations(&made).await, [(2, 150), (3, 100)].into());
+    assert_eq!(world.next_generations(&made).await, BTreeMap::from([(2, 150), (3, 100)]));
     assert_eq!(world.jobs().await, FILES as u64);
 }
 
@@ -161,7 +161,7 @@ async fn a_model_that_is_taken_back_makes_only_what_was_begun_anew() {
     world.step(&running).await;
     world.choose(before).await;
     world.finish_re_embedding().await;
-    assert_eq!(world.next_generations(&made).await, [(1, 150), (3, 100)].into());
+    assert_eq!(world.next_generations(&made).await, BTreeMap::from([(1, 150), (3, 100)]));
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! What somebody sees whose groups limit them, by every function that looks something up for a caller.
 
+use std::collections::HashSet;
+
 use parlance_domain::kind::{GroupId, UserId};
 use parlance_domain::{Reach, Tenant};
 use parlance_storage::conversation_lists::{self, Place};
@@ -51,8 +53,8 @@ async fn found(tx: &mut Tx, who: Tenant, all: &Things) -> usize {
         knowledge_bases::get(tx, who, all.base.id).await.unwrap().is_some(),
         knowledge_bases::list(tx, who, &knowledge_bases::Filter::default(), Page::ALL).await.unwrap().total == 1,
         !knowledge_bases::chatbots(tx, who, &[all.base.id]).await.unwrap().is_empty(),
-        knowledge_bases::existing_of(tx, who, &[all.base.id, id()]).await.unwrap() == [all.base.id].into(),
-        chatbots::existing_of(tx, who, &[id(), all.chatbot.id]).await.unwrap() == [all.chatbot.id].into(),
+        knowledge_bases::existing_of(tx, who, &[all.base.id, id()]).await.unwrap() == HashSet::from([all.base.id]),
+        chatbots::existing_of(tx, who, &[id(), all.chatbot.id]).await.unwrap() == HashSet::from([all.chatbot.id]),
         files::get(tx, who, all.base.id, all.file.id).await.unwrap().is_some(),
         files::find(tx, who, all.file.id).await.unwrap().is_some(),
         labels::get(tx, who, all.base.id, all.label.id).await.unwrap().is_some(),

@@ -84,7 +84,7 @@ async fn every_list_with_long_texts_has_a_bound() {
             let row = passages::NewPassage { id: id(), ordinal: 90 + number, text: more(), ..kept.passages[0].clone() };
             passages::insert(tx, tenant, (base, file, 1), &[row], later(1)).await?;
         }
-        Ok(())
+        Ok::<(), Error>(())
     })
     .unwrap();
     let mut tx = world.db.read(tenant).await.unwrap();
