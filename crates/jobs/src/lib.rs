@@ -8,6 +8,7 @@ mod deletion;
 mod domain_check;
 mod faq_vectors;
 mod ingest;
+mod re_embedding;
 mod reply;
 mod runner;
 mod sweep;

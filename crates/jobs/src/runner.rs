@@ -27,6 +27,7 @@ const KINDS: &[Kind] = &[
     crate::deletion::KIND,
     crate::domain_check::KIND,
     crate::faq_vectors::KIND,
+    crate::re_embedding::KIND,
     crate::reply::KIND,
     crate::webhook_delivery::KIND,
 ];

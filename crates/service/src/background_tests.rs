@@ -1,6 +1,8 @@
 //! What happens without anybody waiting for it: indexing, sweeping, and putting in order what a crash
 //! left. With a real database, real indexes and a clock that stands still.
 
+mod re_embedding;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -423,7 +425,8 @@ async fn a_large_file_is_deleted_in_slices_and_a_crash_loses_none() {
         let mut tx = app.db.read(tenant).await.unwrap();
         assert!(passages::searchable(&mut tx, tenant, &ids[..500]).await.unwrap().is_empty());
         assert_eq!(passages::searchable(&mut tx, tenant, &kept_ids).await.unwrap().len(), 3);
-        assert_eq!(knowledge_bases::files_count(&mut tx, tenant, world.base).await.unwrap(), 1);
+        let counts = knowledge_bases::files_counts(&mut tx, tenant, &[world.base]).await.unwrap();
+        assert_eq!(counts, [(world.base, 1)]);
         let pending = index_changes::pending(&mut tx, 10).await.unwrap();
         assert_eq!(
             pending.iter().map(|change| (change.kind.as_str(), change.file_id)).collect::<Vec<_>>(),

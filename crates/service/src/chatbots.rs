@@ -1,10 +1,12 @@
 //! Assistants.
 
+use std::collections::HashMap;
+
 use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId, ToolId, WebChatId};
 use parlance_domain::{Error, FieldErrors, Result, Tenant, Timestamp, Visitor};
 use parlance_outbound::parse_url;
 use parlance_retrieval::fold;
-use parlance_storage::chatbots::{self, Chatbot, Filter};
+use parlance_storage::chatbots::{self, Chatbot, Filter, ListedChatbot};
 use parlance_storage::inboxes::{self, Inbox};
 use parlance_storage::row_lock::{Row, lock};
 use parlance_storage::tools::{self, ToolSummary};
@@ -16,7 +18,7 @@ use serde_json::{Map, Value};
 use crate::models::{ModelEntry, ModelRole};
 use crate::query_metadata::Layer;
 use crate::search::MAX_CHUNKS;
-use crate::{App, Warnings};
+use crate::{App, Warnings, listed_ids};
 
 /// Characters of a name.
 const MAX_NAME: usize = 255;
@@ -62,12 +64,23 @@ pub struct ChatbotView {
     pub model: ModelEntry,
     /// Its bases.
     pub knowledge_bases: Vec<(KnowledgeBaseId, String)>,
-    /// The tools it may call; left out of lists.
+    /// The tools it may call.
     pub tools: Vec<ToolSummary>,
     /// The hidden web chat of API keys.
     pub api_web_chat: Option<WebChatId>,
-    /// What is known of its webhook's endpoint; not read for lists.
+    /// What is known of its webhook's endpoint.
     pub webhook: Endpoint,
+}
+
+/// An assistant with what is shown of it in a list.
+#[derive(Clone, Debug)]
+pub struct ListedView {
+    /// The assistant.
+    pub chatbot: ListedChatbot,
+    /// The model that answers.
+    pub model: ModelEntry,
+    /// The hidden web chat of API keys.
+    pub api_web_chat: Option<WebChatId>,
 }
 
 /// One assistant.
@@ -86,23 +99,23 @@ pub async fn get(app: &App, tenant: Tenant, id: ChatbotId) -> Result<ChatbotView
 }
 
 /// A page of assistants.
-pub async fn list(app: &App, tenant: Tenant, filter: &Filter, page: Page) -> Result<Listing<ChatbotView>> {
-    let default = app.catalogue.chat(app, tenant, None).await?.entry.id;
-    let filter = Filter { model_is_default: filter.model == Some(default), ..filter.clone() };
+pub async fn list(app: &App, tenant: Tenant, filter: &Filter, page: Page) -> Result<Listing<ListedView>> {
+    let models = app.catalogue.list(app, tenant, ModelRole::Chat).await?;
+    let default = models.iter().find(|model| model.is_default).ok_or_else(|| Error::bug("no chat model"))?;
+    let models: HashMap<ModelId, &ModelEntry> = models.iter().map(|model| (model.id, model)).collect();
+    let filter = Filter { model_is_default: filter.model == Some(default.id), ..filter.clone() };
     let (listing, web_chats) = {
         let mut tx = app.db.read(tenant).await?;
         let listing = chatbots::list(&mut tx, tenant, &filter, page).await?;
         (listing, web_chats::of_api_by_chatbot(&mut tx, tenant).await?)
     };
-    let mut rows = Vec::with_capacity(listing.rows.len());
-    for chatbot in listing.rows {
-        let model = app.catalogue.chat(app, tenant, chatbot.model_id).await?.entry;
-        let webhook = Endpoint::default();
-        let api_web_chat = web_chats.iter().find(|(id, _)| *id == chatbot.id).map(|(_, web_chat)| *web_chat);
-        let (knowledge_bases, tools) = (Vec::new(), Vec::new());
-        rows.push(ChatbotView { chatbot, model, knowledge_bases, tools, api_web_chat, webhook });
-    }
-    Ok(Listing { rows, total: listing.total })
+    let web_chats: HashMap<ChatbotId, WebChatId> = web_chats.into_iter().collect();
+    let view = |chatbot: ListedChatbot| ListedView {
+        model: chatbot.model_id.and_then(|id| models.get(&id).copied()).unwrap_or(default).clone(),
+        api_web_chat: web_chats.get(&chatbot.id).copied(),
+        chatbot,
+    };
+    Ok(Listing { rows: listing.rows.into_iter().map(view).collect(), total: listing.total })
 }
 
 /// Adds an assistant with its hidden web chat and inbox.
@@ -114,12 +127,18 @@ pub async fn create(app: &App, tenant: Tenant, draft: ChatbotDraft) -> Result<(C
     if draft.name.is_none() {
         return Err(Error::field("name", "This field is required."));
     }
+    check_links(&draft)?;
     let mut chatbot = blank(app);
     let (model, warnings) = pick_model(app, tenant, &draft).await?;
     apply(app, &mut chatbot, &draft, model)?;
     let linked = (draft.knowledge_bases.unwrap_or_default(), draft.tools.unwrap_or_default());
     let id = insert(app, tenant, chatbot, linked).await?;
     Ok((get(app, tenant, id).await?, warnings))
+}
+
+/// A copy may have more bases than a body can name: those that were linked from the bases' side.
+fn check_links(draft: &ChatbotDraft) -> Result<()> {
+    listed_ids::check_length("knowledgeBases", draft.knowledge_bases.as_ref().map_or(0, Vec::len))
 }
 
 /// A new assistant is in no group: somebody whom groups limit could not even look at it.
@@ -210,6 +229,7 @@ pub(crate) async fn insert_web_chat(
 
 /// Changes an assistant.
 pub async fn update(app: &App, tenant: Tenant, id: ChatbotId, draft: ChatbotDraft) -> Result<(ChatbotView, Warnings)> {
+    check_links(&draft)?;
     let (model, warnings) = pick_model(app, tenant, &draft).await?;
     let writer = app.clone();
     app.db
@@ -293,13 +313,8 @@ pub async fn duplicate(app: &App, tenant: Tenant, id: ChatbotId) -> Result<Chatb
 }
 
 async fn set_knowledge_bases(tx: &mut Tx, tenant: Tenant, id: ChatbotId, bases: &[KnowledgeBaseId]) -> Result<()> {
-    let mut errors = FieldErrors::default();
-    for (position, base) in bases.iter().enumerate() {
-        if knowledge_bases::get(tx, tenant, *base).await?.is_none() {
-            errors.add(format!("knowledgeBases.{position}.id"), "No knowledge base has this id.");
-        }
-    }
-    errors.finish()?;
+    let known = knowledge_bases::existing_of(tx, tenant, bases).await?;
+    listed_ids::check_known("knowledgeBases", bases, &known, "No knowledge base has this id.")?;
     chatbots::set_knowledge_bases(tx, tenant, id, bases).await
 }
 

@@ -54,18 +54,7 @@ pub async fn list(
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         conversation_lists::page(&mut tx, tenant, place, from, limit).await?
     };
-    let mut unread: HashMap<InboxId, i64> = HashMap::new();
-    let mut shown = Vec::with_capacity(rows.len());
-    for listed in rows {
-        let inbox = listed.conversation.inbox_id;
-        let inbox_unread = match unread.get(&inbox) {
-            Some(count) => *count,
-            None => conversations::unread(&mut tx, principal, inbox).await?,
-        };
-        unread.insert(inbox, inbox_unread);
-        shown.push(Shown { listed, inbox_unread });
-    }
-    Ok(shown)
+    conversations::with_unread(&mut tx, principal, rows).await
 }
 
 /// Which conversations are asked for. A visitor is shown their own only.

@@ -3,6 +3,8 @@
 //! A visitor reaches those of their own contact in their own inbox and is told of all others that
 //! they do not exist.
 
+use std::collections::{HashMap, HashSet};
+
 use parlance_domain::kind::{ContactId, ConversationId, InboxId, WebChatId};
 use parlance_domain::{Error, Principal, Result};
 use parlance_storage::conversation_lists::{self, Listed};
@@ -125,16 +127,24 @@ pub async fn get(app: &App, principal: &Principal, id: ConversationId) -> Result
     let listed =
         listed.filter(|listed| may_see(principal, listed.conversation.contact_id, listed.conversation.inbox_id));
     let listed = listed.ok_or(Error::NotFound("conversation"))?;
-    let inbox_unread = unread(&mut tx, principal, listed.conversation.inbox_id).await?;
-    Ok(Shown { listed, inbox_unread })
+    let mut shown = with_unread(&mut tx, principal, vec![listed]).await?;
+    shown.pop().ok_or_else(|| Error::bug("a conversation that was just read"))
 }
 
-/// Conversations of an inbox with unread messages. No concern of visitors.
-pub async fn unread(tx: &mut Tx, principal: &Principal, inbox: InboxId) -> Result<i64> {
-    if principal.visitor().is_some() {
-        return Ok(0);
+/// What is shown of conversations, in the same order, with one query for the unread ones of all their
+/// inboxes. Those are no concern of visitors.
+pub(crate) async fn with_unread(tx: &mut Tx, principal: &Principal, listed: Vec<Listed>) -> Result<Vec<Shown>> {
+    let mut unread: HashMap<InboxId, i64> = HashMap::new();
+    if principal.visitor().is_none() {
+        let inboxes: HashSet<InboxId> = listed.iter().map(|listed| listed.conversation.inbox_id).collect();
+        let inboxes: Vec<InboxId> = inboxes.into_iter().collect();
+        unread.extend(conversation_lists::unread(tx, principal.tenant, &inboxes).await?);
     }
-    conversation_lists::unread(tx, principal.tenant, inbox).await
+    let shown = |listed: Listed| {
+        let inbox_unread = unread.get(&listed.conversation.inbox_id).copied().unwrap_or_default();
+        Shown { listed, inbox_unread }
+    };
+    Ok(listed.into_iter().map(shown).collect())
 }
 
 /// Where a conversation is, if the caller may know of it.

@@ -14,7 +14,7 @@ use parlance_storage::{Tx, files, knowledge_bases, passages, uploads};
 use serde::{Deserialize, Serialize};
 
 use crate::ingest::{DELETED_AT_ONCE, write_held};
-use crate::{App, faq_vectors, faqs, ingest};
+use crate::{App, faq_vectors, faqs, ingest, re_embedding};
 
 /// Name of the job.
 pub const KIND: &str = "delete";
@@ -174,6 +174,7 @@ async fn remove_from_base(tx: &mut Tx, app: &App, tenant: Tenant, base: Knowledg
         return Ok(false);
     }
     jobs::remove(tx, tenant, &faq_vectors::unique_key(base)).await?;
+    jobs::remove(tx, tenant, &re_embedding::unique_key(base)).await?;
     if faqs::delete_some(tx, app, tenant, base).await? > 0 {
         return Ok(false);
     }

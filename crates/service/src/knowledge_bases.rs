@@ -1,17 +1,19 @@
 //! Knowledge bases.
 
+use std::collections::HashMap;
+
 use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId};
 use parlance_domain::{Error, FieldErrors, Result, Tenant};
 use parlance_retrieval::fold;
 use parlance_storage::knowledge_bases::{self, Filter, KnowledgeBase};
 use parlance_storage::row_lock::{Row, lock};
-use parlance_storage::{Listing, Page, Tx, chatbots, files};
+use parlance_storage::{Listing, Page, Tx, chatbots};
 
 use crate::models::ModelRole;
 use crate::query_metadata::{self, Layer};
 use crate::search::{MAX_CHUNKS, SearchResult, search};
 use crate::turn_plan::turn_plan;
-use crate::{App, Warnings};
+use crate::{App, Warnings, listed_ids};
 
 /// Neighbouring sentences at most.
 const MAX_WINDOW: i64 = 20;
@@ -60,20 +62,31 @@ pub async fn get(app: &App, tenant: Tenant, id: KnowledgeBaseId) -> Result<Knowl
 }
 
 async fn view(tx: &mut Tx, tenant: Tenant, base: KnowledgeBase) -> Result<KnowledgeBaseView> {
-    let files_count = knowledge_bases::files_count(tx, tenant, base.id).await?;
-    let chatbots = knowledge_bases::chatbots(tx, tenant, base.id).await?;
-    Ok(KnowledgeBaseView { base, files_count, chatbots })
+    let mut views = views(tx, tenant, vec![base]).await?;
+    views.pop().ok_or_else(|| Error::bug("a knowledge base without its view"))
+}
+
+/// What is shown of these bases, in the same order, with as many queries as for one.
+async fn views(tx: &mut Tx, tenant: Tenant, bases: Vec<KnowledgeBase>) -> Result<Vec<KnowledgeBaseView>> {
+    let ids: Vec<KnowledgeBaseId> = bases.iter().map(|base| base.id).collect();
+    let counts: HashMap<_, _> = knowledge_bases::files_counts(tx, tenant, &ids).await?.into_iter().collect();
+    let mut chatbots: HashMap<KnowledgeBaseId, Vec<(ChatbotId, String)>> = HashMap::new();
+    for (base, chatbot, name) in knowledge_bases::chatbots(tx, tenant, &ids).await? {
+        chatbots.entry(base).or_default().push((chatbot, name));
+    }
+    let view = |base: KnowledgeBase| KnowledgeBaseView {
+        files_count: counts.get(&base.id).copied().unwrap_or_default(),
+        chatbots: chatbots.remove(&base.id).unwrap_or_default(),
+        base,
+    };
+    Ok(bases.into_iter().map(view).collect())
 }
 
 /// A page of bases.
 pub async fn list(app: &App, tenant: Tenant, filter: &Filter, page: Page) -> Result<Listing<KnowledgeBaseView>> {
     let mut tx = app.db.read(tenant).await?;
     let listing = knowledge_bases::list(&mut tx, tenant, filter, page).await?;
-    let mut rows = Vec::with_capacity(listing.rows.len());
-    for base in listing.rows {
-        rows.push(view(&mut tx, tenant, base).await?);
-    }
-    Ok(Listing { rows, total: listing.total })
+    Ok(Listing { rows: views(&mut tx, tenant, listing.rows).await?, total: listing.total })
 }
 
 /// Adds a base.
@@ -117,7 +130,7 @@ pub async fn create(app: &App, tenant: Tenant, draft: KnowledgeBaseDraft) -> Res
     Ok((view, warnings))
 }
 
-/// Changes a base. Another embedding model means that every file's vectors are made anew, while
+/// Changes a base. Another embedding model means that every file's vectors are made anew, by a job, while
 /// what is there goes on being found.
 pub async fn update(
     app: &App,
@@ -141,9 +154,7 @@ pub async fn update(
                 knowledge_bases::update(tx, tenant, &row).await?;
                 set_chatbots(tx, tenant, id, draft.chatbots).await?;
                 if re_embed {
-                    for (file, _) in files::blobs_of_base(tx, tenant, id).await? {
-                        crate::files::begin(tx, &writer, tenant, id, file).await?;
-                    }
+                    crate::re_embedding::enqueue(tx, &writer, tenant, id).await?;
                     crate::faq_vectors::enqueue(tx, &writer, tenant, id).await?;
                 }
                 Ok((view(tx, tenant, row).await?, re_embed))
@@ -205,13 +216,9 @@ async fn set_chatbots(
     chatbot_ids: Option<Vec<ChatbotId>>,
 ) -> Result<()> {
     let Some(chatbot_ids) = chatbot_ids else { return Ok(()) };
-    let mut errors = FieldErrors::default();
-    for (position, chatbot) in chatbot_ids.iter().enumerate() {
-        if chatbots::get(tx, tenant, *chatbot).await?.is_none() {
-            errors.add(format!("chatbots.{position}.id"), "No chatbot has this id.");
-        }
-    }
-    errors.finish()?;
+    listed_ids::check_length("chatbots", chatbot_ids.len())?;
+    let known = chatbots::existing_of(tx, tenant, &chatbot_ids).await?;
+    listed_ids::check_known("chatbots", &chatbot_ids, &known, "No chatbot has this id.")?;
     knowledge_bases::set_chatbots(tx, tenant, id, &chatbot_ids).await
 }
 

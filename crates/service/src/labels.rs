@@ -17,6 +17,8 @@ use crate::App;
 
 /// Labels that a file or FAQ carries at most.
 const MAX_LABELS: usize = 100;
+/// Labels of a knowledge base at most.
+const MAX_OF_BASE: u64 = 10_000;
 
 /// A label as a request names it: by id, by name, or both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,6 +78,7 @@ pub async fn create(app: &App, tenant: Tenant, base: KnowledgeBaseId, name: &str
             Box::pin(async move {
                 knowledge_bases::get(tx, tenant, base).await?.ok_or(Error::NotFound("knowledge base"))?;
                 refuse_taken(labels::by_name(tx, tenant, base, &row.name).await?, row.id)?;
+                check_room(labels::count(tx, tenant, base).await?, "name")?;
                 labels::insert(tx, tenant, &row).await
             })
         })
@@ -132,6 +135,15 @@ fn refuse_taken(known: Option<Label>, own: LabelId) -> Result<()> {
     }
 }
 
+/// Whether a base with this many labels takes one more.
+fn check_room(count: u64, path: &str) -> Result<()> {
+    if count >= MAX_OF_BASE {
+        let message = format!("A knowledge base holds at most {MAX_OF_BASE} labels; delete one to make another.");
+        return Err(Error::field(path, message));
+    }
+    Ok(())
+}
+
 /// The ids of the labels that a request names, each once. One whose id is unknown is found by its
 /// name, or made (contract decision D31).
 pub(crate) async fn resolve(
@@ -145,6 +157,8 @@ pub(crate) async fn resolve(
         return Err(Error::field(path, format!("Ensure this field has no more than {MAX_LABELS} elements.")));
     }
     let mut ids = Vec::with_capacity(named.len());
+    // Labels of the base, counted once it needs one more.
+    let mut count = None;
     for (position, named) in named.iter().enumerate() {
         let known = match named.id.as_deref().and_then(LabelId::parse) {
             Some(id) => labels::get(tx, tenant, base, id).await?,
@@ -152,7 +166,10 @@ pub(crate) async fn resolve(
         };
         let id = match (known, &named.name) {
             (Some(label), _) => label.id,
-            (None, Some(name)) => by_name(tx, app, tenant, base, (name, &format!("{path}.{position}.name"))).await?,
+            (None, Some(name)) => {
+                let path = format!("{path}.{position}.name");
+                by_name(tx, app, tenant, base, (name, &path), &mut count).await?
+            }
             (None, None) => {
                 return Err(Error::field(
                     format!("{path}.{position}.id"),
@@ -173,11 +190,18 @@ async fn by_name(
     tenant: Tenant,
     base: KnowledgeBaseId,
     (name, path): (&str, &str),
+    count: &mut Option<u64>,
 ) -> Result<LabelId> {
     let name = checked_name(path, name)?;
     if let Some(label) = labels::by_name(tx, tenant, base, &name).await? {
         return Ok(label.id);
     }
+    let before = match *count {
+        Some(count) => count,
+        None => labels::count(tx, tenant, base).await?,
+    };
+    check_room(before, path)?;
+    *count = Some(before + 1);
     let label =
         Label { id: app.new_id(), knowledge_base_id: base, name_folded: fold(&name), name, created_at: app.now() };
     labels::insert(tx, tenant, &label).await?;

@@ -7,7 +7,7 @@ use parlance_storage::attachments::{self, Attachment};
 use parlance_storage::conversations::{self, Activity};
 use parlance_storage::message_lists::{self, Destination, Feedback, Position, Sent};
 use parlance_storage::messages::{self, Message};
-use parlance_storage::{Tx, uploads, web_chats};
+use parlance_storage::{Part, Tx, uploads, web_chats};
 use serde_json::{Value, json};
 
 use crate::attachments::from_upload;
@@ -311,7 +311,7 @@ pub async fn list(
     conversation: ConversationId,
     from: Option<Position>,
     limit: usize,
-) -> Result<(Vec<Sent>, u64)> {
+) -> Result<(Part<Sent>, u64)> {
     let tenant = principal.tenant;
     let mut tx = app.db.read(tenant).await?;
     conversations::get(&mut tx, tenant, conversation)

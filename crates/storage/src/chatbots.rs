@@ -1,10 +1,13 @@
 //! Assistants, which the contract calls chatbots.
 
+use std::collections::HashSet;
+
 use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
+use crate::existing::existing;
 use crate::page::{Listing, Page};
-use crate::reach::chatbot_within;
+use crate::reach::{chatbot_within, chatbot_within_sql};
 use crate::tx::{Tx, execute, fault, on_tx};
 
 /// An assistant.
@@ -32,6 +35,21 @@ pub struct Chatbot {
     pub settings: String,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// An assistant in a list, without its long texts.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct ListedChatbot {
+    /// Its id.
+    pub id: ChatbotId,
+    /// Shown to people.
+    pub name: String,
+    /// The model that answers; `None` takes the default.
+    pub model_id: Option<ModelId>,
+    /// See [`Chatbot::reply_mode`].
+    pub reply_mode: String,
     /// When it was last changed.
     pub updated_at: Timestamp,
 }
@@ -64,8 +82,14 @@ pub async fn get(tx: &mut Tx, tenant: Tenant, id: ChatbotId) -> Result<Option<Ch
     .map_err(fault)
 }
 
+/// Those of these assistants that exist within the caller's reach.
+pub async fn existing_of(tx: &mut Tx, tenant: Tenant, ids: &[ChatbotId]) -> Result<HashSet<ChatbotId>> {
+    let select = format!("SELECT id FROM chatbots WHERE org_id = $1{}", chatbot_within_sql(tenant, "id"));
+    existing(tx, tenant, &select, ids).await
+}
+
 /// A page of the assistants within the caller's reach, newest first.
-pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> Result<Listing<Chatbot>> {
+pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> Result<Listing<ListedChatbot>> {
     macro_rules! matching {
         () => {
             concat!(
@@ -85,7 +109,8 @@ pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> R
         .fetch_one(db).await)
     .map_err(fault)?;
     let rows = on_tx!(tx, db => sqlx::query_as(
-        concat!("SELECT ", columns!(), matching!(), " ORDER BY created_at DESC, id DESC LIMIT $7 OFFSET $8"))
+        concat!("SELECT id, name, model_id, reply_mode, updated_at", matching!(),
+        " ORDER BY created_at DESC, id DESC LIMIT $7 OFFSET $8"))
         .bind(tenant.organisation()).bind(&name).bind(filter.model).bind(&filter.reply_mode)
         .bind(filter.model_is_default).bind(tenant.limited_to())
         .bind(page.limit_sql()).bind(page.offset_sql())

@@ -5,7 +5,7 @@ use parlance_domain::{Result, Tenant, Timestamp};
 use sqlx::QueryBuilder;
 
 use crate::conversation_terms::{self, Terms};
-use crate::page::{Listing, Page};
+use crate::page::{Listing, Page, bytes_of, collect};
 use crate::reach::inbox_within_sql;
 use crate::tx::{Tx, execute, fault, on_tx};
 
@@ -309,9 +309,8 @@ pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> R
         query.push_bind(page.limit_sql());
         query.push(" OFFSET ");
         query.push_bind(page.offset_sql());
-        query.build_query_as().fetch_all(db).await
-    })
-    .map_err(fault)?;
+        collect(query.build_query_as().fetch(db), |contact: &Contact| bytes_of(contact.query_metadata.as_ref())).await
+    })?;
     Ok(Listing { rows, total: crate::page::count(total) })
 }
 

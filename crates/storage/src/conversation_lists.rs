@@ -2,6 +2,7 @@
 
 use parlance_domain::kind::{ChatbotId, ContactId, ConversationId, FeedbackId, InboxId, MessageId};
 use parlance_domain::{Result, Tenant, Timestamp};
+use sqlx::QueryBuilder;
 
 use crate::conversations::Conversation;
 use crate::reach::inbox_within_sql;
@@ -220,12 +221,24 @@ pub async fn some(tx: &mut Tx, tenant: Tenant, ids: &[ConversationId]) -> Result
     .map_err(fault)
 }
 
-/// Conversations of an inbox with unread messages, counted up to
+/// Conversations with unread messages of each of these inboxes, counted up to
 /// [`MOST_UNREAD`](crate::inboxes::MOST_UNREAD).
-pub async fn unread(tx: &mut Tx, tenant: Tenant, inbox: InboxId) -> Result<i64> {
-    on_tx!(tx, db => sqlx::query_scalar(
-        "SELECT count(*) FROM (SELECT 1 FROM conversations WHERE org_id = $1 AND inbox_id = $2 AND unread_count > 0 \
-         LIMIT $3) AS u")
-        .bind(tenant.organisation()).bind(inbox).bind(i64::from(crate::inboxes::MOST_UNREAD)).fetch_one(db).await)
+pub async fn unread(tx: &mut Tx, tenant: Tenant, inboxes: &[InboxId]) -> Result<Vec<(InboxId, i64)>> {
+    if inboxes.is_empty() {
+        return Ok(Vec::new());
+    }
+    on_tx!(tx, db => {
+        let mut query = QueryBuilder::new(
+            "SELECT i.id, (SELECT count(*) FROM (SELECT 1 FROM conversations AS c WHERE c.org_id = i.org_id \
+             AND c.inbox_id = i.id AND c.unread_count > 0 LIMIT ");
+        query.push_bind(i64::from(crate::inboxes::MOST_UNREAD)).push(") AS u) FROM inboxes AS i WHERE i.org_id = ");
+        query.push_bind(tenant.organisation()).push(" AND i.id IN (");
+        let mut list = query.separated(", ");
+        for inbox in inboxes {
+            list.push_bind(*inbox);
+        }
+        query.push(")");
+        query.build_query_as().fetch_all(db).await
+    })
     .map_err(fault)
 }

@@ -5,7 +5,7 @@ use parlance_domain::kind::{FaqId, KnowledgeBaseId, LabelId, ModelId, Organisati
 use parlance_domain::{Result, Tenant, Timestamp};
 use sqlx::QueryBuilder;
 
-use crate::page::{Listing, Page};
+use crate::page::{Listing, Page, bytes_of, collect};
 use crate::tx::{Tx, execute, fault, on_tx};
 
 /// A question with its answer.
@@ -37,6 +37,10 @@ impl Faq {
     /// The text of its passage: the question, and below it the answer.
     pub fn text(&self) -> String {
         format!("{}\n{}", self.question, self.answer)
+    }
+
+    fn bytes(&self) -> usize {
+        self.question.len() + self.answer.len() + self.folded.len() + bytes_of(self.raw_metadata.as_ref())
     }
 }
 
@@ -123,9 +127,8 @@ pub async fn list(
         matching!(query);
         query.push(" ORDER BY id DESC LIMIT ").push_bind(page.limit_sql());
         query.push(" OFFSET ").push_bind(page.offset_sql());
-        query.build_query_as().fetch_all(db).await
-    })
-    .map_err(fault)?;
+        collect(query.build_query_as().fetch(db), Faq::bytes).await
+    })?;
     Ok(Listing { rows, total: crate::page::count(total) })
 }
 

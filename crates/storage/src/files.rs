@@ -4,7 +4,7 @@ use parlance_domain::kind::{FileId, KnowledgeBaseId, LabelId, ModelId, Organisat
 use parlance_domain::{Result, Tenant, Timestamp};
 use sqlx::QueryBuilder;
 
-use crate::page::{Listing, Page};
+use crate::page::{Listing, Page, bytes_of, collect};
 use crate::reach::base_within;
 use crate::tx::{Tx, execute, fault, on_tx};
 
@@ -153,9 +153,8 @@ pub async fn list(
         matching!(query);
         query.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(page.limit_sql());
         query.push(" OFFSET ").push_bind(page.offset_sql());
-        query.build_query_as().fetch_all(db).await
-    })
-    .map_err(fault)?;
+        collect(query.build_query_as().fetch(db), |file: &File| bytes_of(file.raw_metadata.as_ref())).await
+    })?;
     Ok(Listing { rows, total: crate::page::count(total) })
 }
 
@@ -373,11 +372,27 @@ pub async fn delete(tx: &mut Tx, tenant: Tenant, id: FileId) -> Result<Option<(K
     .map_err(fault)
 }
 
-/// Ids and blob keys of a base's files, without those being deleted.
-pub async fn blobs_of_base(tx: &mut Tx, tenant: Tenant, base: KnowledgeBaseId) -> Result<Vec<(FileId, String)>> {
-    on_tx!(tx, db => sqlx::query_as(
-        concat!("SELECT id, blob_key FROM files WHERE org_id = $1 AND knowledge_base_id = $2", alive!()))
-        .bind(tenant.organisation()).bind(base).fetch_all(db).await)
+/// Where a walk over the files of a base is, oldest first: the last file that it has seen.
+pub type Place = (Timestamp, FileId);
+
+/// The first files of a base after `after` that are not searchable with vectors of `model`, or are being
+/// made anew, oldest first. Those being deleted are left out.
+pub async fn not_made_with(
+    tx: &mut Tx,
+    tenant: Tenant,
+    base: KnowledgeBaseId,
+    model: Option<ModelId>,
+    (after, limit): (Option<Place>, i64),
+) -> Result<Vec<Place>> {
+    // Before the first file there is none.
+    let (at, id) = after.map_or((i64::MIN, String::new()), |(at, id)| (at.millis(), id.to_string()));
+    on_tx!(tx, db => sqlx::query_as(concat!(
+        "SELECT created_at, id FROM files WHERE org_id = $1 AND knowledge_base_id = $2 \
+         AND (created_at, id) > ($4, $5) \
+         AND NOT (status = 'done' AND embedding_model_id IS NOT DISTINCT FROM $3)", alive!(),
+        " ORDER BY created_at, id LIMIT $6"))
+        .bind(tenant.organisation()).bind(base).bind(model).bind(at).bind(id).bind(limit)
+        .fetch_all(db).await)
     .map_err(fault)
 }
 

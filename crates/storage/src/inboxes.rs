@@ -3,7 +3,7 @@
 use parlance_domain::kind::{ChatbotId, InboxId, WebChatId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
-use crate::page::{Listing, Page};
+use crate::page::{Listing, Page, bytes_of, collect};
 use crate::reach::chatbot_within;
 use crate::tx::{Tx, execute, fault, on_tx};
 
@@ -236,10 +236,10 @@ pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> R
         .bind(tenant.organisation()).bind(&name).bind(&filter.channel_type).bind(filter.chatbot)
         .bind(tenant.limited_to()).fetch_one(db).await)
     .map_err(fault)?;
-    let rows = on_tx!(tx, db => sqlx::query_as(statement)
+    let bytes = |row: &ShownInbox| row.inbox.auto_reply_schedules.len() + bytes_of(row.inbox.query_metadata.as_ref());
+    let rows = on_tx!(tx, db => collect(sqlx::query_as(statement)
         .bind(tenant.organisation()).bind(&name).bind(&filter.channel_type).bind(filter.chatbot)
-        .bind(tenant.limited_to()).bind(page.limit_sql()).bind(page.offset_sql()).fetch_all(db).await)
-    .map_err(fault)?;
+        .bind(tenant.limited_to()).bind(page.limit_sql()).bind(page.offset_sql()).fetch(db), bytes).await)?;
     Ok(Listing { rows, total: crate::page::count(total) })
 }
 

@@ -158,6 +158,20 @@ pub async fn finish(tx: &mut Tx, tenant: Tenant, job: &Job) -> Result<bool> {
     .map(|changed| changed > 0)
 }
 
+/// Replaces the arguments of a job by how far it has come: who claims it next goes on from there. False
+/// when the lease is lost, and then the caller's transaction must fail.
+pub async fn note(tx: &mut Tx, tenant: Tenant, job: &Job, payload: &str) -> Result<bool> {
+    execute!(
+        tx,
+        sqlx::query("UPDATE jobs SET payload = $4 WHERE org_id = $1 AND id = $2 AND generation = $3")
+            .bind(tenant.organisation())
+            .bind(job.id)
+            .bind(job.generation)
+            .bind(payload)
+    )
+    .map(|changed| changed > 0)
+}
+
 /// Puts a job back, to run again at `run_at`. False when the lease is lost.
 pub async fn retry(tx: &mut Tx, tenant: Tenant, job: &Job, error: &str, run_at: Timestamp) -> Result<bool> {
     execute!(

@@ -1,11 +1,18 @@
 //! Knowledge bases: named sets of files with their retrieval settings.
 
+use std::collections::HashSet;
+
 use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId};
 use parlance_domain::{Result, Tenant, Timestamp};
+use sqlx::QueryBuilder;
 
-use crate::page::{Listing, Page};
-use crate::reach::{base_within, chatbot_within};
+use crate::existing::existing;
+use crate::page::{Listing, Page, collect};
+use crate::reach::{base_within, base_within_sql, chatbot_within, chatbot_within_sql};
 use crate::tx::{Tx, execute, fault, on_tx};
+
+/// Ids of one statement: below the engines' limits of parameters.
+const IDS_AT_ONCE: usize = 5_000;
 
 /// A knowledge base.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -65,6 +72,13 @@ pub async fn get(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId) -> Result<Opt
     .map_err(fault)
 }
 
+/// Those of these bases that exist within the caller's reach.
+pub async fn existing_of(tx: &mut Tx, tenant: Tenant, ids: &[KnowledgeBaseId]) -> Result<HashSet<KnowledgeBaseId>> {
+    let within = base_within_sql(tenant, "knowledge_bases.id");
+    let select = format!("SELECT id FROM knowledge_bases WHERE org_id = $1 AND NOT deleting{within}");
+    existing(tx, tenant, &select, ids).await
+}
+
 /// A page of the bases within the caller's reach, newest first.
 pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> Result<Listing<KnowledgeBase>> {
     macro_rules! matching {
@@ -85,12 +99,11 @@ pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> R
         .bind(tenant.organisation()).bind(&name).bind(filter.embedding_model).bind(filter.reranker_model)
         .bind(tenant.limited_to()).fetch_one(db).await)
     .map_err(fault)?;
-    let rows = on_tx!(tx, db => sqlx::query_as(
+    let rows = on_tx!(tx, db => collect(sqlx::query_as(
         concat!("SELECT ", columns!(), matching!(), " ORDER BY created_at DESC, id DESC LIMIT $6 OFFSET $7"))
         .bind(tenant.organisation()).bind(&name).bind(filter.embedding_model).bind(filter.reranker_model)
         .bind(tenant.limited_to()).bind(page.limit_sql()).bind(page.offset_sql())
-        .fetch_all(db).await)
-    .map_err(fault)?;
+        .fetch(db), |base: &KnowledgeBase| base.description.len()).await)?;
     Ok(Listing { rows, total: crate::page::count(total) })
 }
 
@@ -201,14 +214,33 @@ pub async fn delete(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId) -> Result<
     .map(|changed| changed > 0)
 }
 
-/// The assistants within the caller's reach that answer from a base, with their names.
-pub async fn chatbots(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId) -> Result<Vec<(ChatbotId, String)>> {
-    on_tx!(tx, db => sqlx::query_as(
-        concat!("SELECT a.id, a.name FROM chatbot_knowledge_bases AS c JOIN chatbots AS a ON a.id = c.chatbot_id \
-         WHERE c.org_id = $1 AND c.knowledge_base_id = $2 AND a.org_id = $1", chatbot_within!("a.id", "$3"),
-         " ORDER BY a.created_at, a.id"),
-    ).bind(tenant.organisation()).bind(id).bind(tenant.limited_to()).fetch_all(db).await)
-    .map_err(fault)
+/// The assistants within the caller's reach that answer from each of these bases, with their names, oldest
+/// first.
+pub async fn chatbots(
+    tx: &mut Tx,
+    tenant: Tenant,
+    bases: &[KnowledgeBaseId],
+) -> Result<Vec<(KnowledgeBaseId, ChatbotId, String)>> {
+    let mut rows = Vec::new();
+    for bases in bases.chunks(IDS_AT_ONCE) {
+        let some: Vec<(KnowledgeBaseId, ChatbotId, String)> = on_tx!(tx, db => {
+            let mut query = QueryBuilder::new(
+                "SELECT c.knowledge_base_id, a.id, a.name FROM chatbot_knowledge_bases AS c \
+                 JOIN chatbots AS a ON a.id = c.chatbot_id AND a.org_id = c.org_id WHERE c.org_id = ");
+            // $1 is the organisation, which is bound first.
+            query.push_bind(tenant.organisation()).push(chatbot_within_sql(tenant, "a.id"));
+            query.push(" AND c.knowledge_base_id IN (");
+            let mut list = query.separated(", ");
+            for base in bases {
+                list.push_bind(*base);
+            }
+            query.push(") ORDER BY a.created_at, a.id");
+            query.build_query_as().fetch_all(db).await
+        })
+        .map_err(fault)?;
+        rows.extend(some);
+    }
+    Ok(rows)
 }
 
 /// Makes the base's assistants within the caller's reach exactly these. Those of another organisation
@@ -240,11 +272,26 @@ pub async fn set_chatbots(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId, chat
     Ok(())
 }
 
-/// How many files a base holds.
-pub async fn files_count(tx: &mut Tx, tenant: Tenant, id: KnowledgeBaseId) -> Result<u64> {
-    let count: i64 = on_tx!(tx, db => sqlx::query_scalar(
-        "SELECT count(*) FROM files WHERE org_id = $1 AND knowledge_base_id = $2 AND status <> 'deleting'")
-        .bind(tenant.organisation()).bind(id).fetch_one(db).await)
-    .map_err(fault)?;
-    Ok(crate::page::count(count))
+/// How many files each of these bases holds; those without any are left out.
+pub async fn files_counts(
+    tx: &mut Tx,
+    tenant: Tenant,
+    bases: &[KnowledgeBaseId],
+) -> Result<Vec<(KnowledgeBaseId, u64)>> {
+    let mut counts = Vec::new();
+    for bases in bases.chunks(IDS_AT_ONCE) {
+        let some: Vec<(KnowledgeBaseId, i64)> = on_tx!(tx, db => {
+            let mut query = QueryBuilder::new("SELECT knowledge_base_id, count(*) FROM files WHERE org_id = ");
+            query.push_bind(tenant.organisation()).push(" AND status <> 'deleting' AND knowledge_base_id IN (");
+            let mut list = query.separated(", ");
+            for base in bases {
+                list.push_bind(*base);
+            }
+            query.push(") GROUP BY knowledge_base_id");
+            query.build_query_as().fetch_all(db).await
+        })
+        .map_err(fault)?;
+        counts.extend(some.into_iter().map(|(base, count)| (base, crate::page::count(count))));
+    }
+    Ok(counts)
 }

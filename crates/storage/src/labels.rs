@@ -78,6 +78,15 @@ pub async fn list(
     Ok(Listing { rows, total: crate::page::count(total) })
 }
 
+/// How many labels a base has.
+pub async fn count(tx: &mut Tx, tenant: Tenant, base: KnowledgeBaseId) -> Result<u64> {
+    let count: i64 = on_tx!(tx, db => sqlx::query_scalar(
+        "SELECT count(*) FROM labels WHERE org_id = $1 AND knowledge_base_id = $2")
+        .bind(tenant.organisation()).bind(base).fetch_one(db).await)
+    .map_err(fault)?;
+    Ok(crate::page::count(count))
+}
+
 /// Whether any of these bases has a label.
 pub async fn any(tx: &mut Tx, tenant: Tenant, bases: &[KnowledgeBaseId]) -> Result<bool> {
     for bases in bases.chunks(IDS_AT_ONCE) {

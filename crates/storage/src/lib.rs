@@ -23,6 +23,7 @@ pub mod custom_domains;
 mod db;
 pub mod domain_checks;
 pub mod domain_claims;
+mod existing;
 pub mod faqs;
 pub mod files;
 pub mod groups;
@@ -62,5 +63,5 @@ pub mod webhooks;
 mod writer;
 
 pub use db::{Db, DbConfig, OpenError, Scope};
-pub use page::{Listing, Page};
+pub use page::{Listing, Page, Part};
 pub use tx::Tx;

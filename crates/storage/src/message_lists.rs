@@ -5,7 +5,7 @@ use parlance_domain::kind::{ChatbotId, ContactId, ConversationId, FeedbackId, In
 use parlance_domain::{Result, Tenant, Timestamp};
 
 use crate::messages::Message;
-use crate::page::count;
+use crate::page::{Part, bytes_of, collect_part, count};
 use crate::reach::chatbot_within;
 use crate::tx::{Tx, execute, fault, on_tx};
 
@@ -29,6 +29,14 @@ pub struct Sent {
     pub chatbot_id: Option<ChatbotId>,
     /// Its name.
     pub chatbot_name: Option<String>,
+}
+
+impl Sent {
+    fn bytes(&self) -> usize {
+        let Message { content, attachments, citations, content_payload, query_metadata, canvas, .. } = &self.message;
+        let optional = [content_payload, query_metadata, canvas].into_iter().map(|text| bytes_of(text.as_ref()));
+        content.len() + attachments.len() + citations.len() + optional.sum::<usize>()
+    }
 }
 
 macro_rules! sent {
@@ -57,14 +65,15 @@ pub struct Position {
     pub is_back: bool,
 }
 
-/// A part of the messages of a conversation, newest first unless it goes back.
+/// A part of the messages of a conversation, newest first unless it goes back. Long messages make it
+/// shorter than `limit`.
 pub async fn page(
     tx: &mut Tx,
     tenant: Tenant,
     conversation: ConversationId,
     from: Option<Position>,
     limit: i64,
-) -> Result<Vec<Sent>> {
+) -> Result<Part<Sent>> {
     let sql = match from {
         None => concat!(
             sent!(),
@@ -82,9 +91,8 @@ pub async fn page(
              ORDER BY m.created_at, m.id LIMIT $5"
         ),
     };
-    on_tx!(tx, db => sqlx::query_as(sql).bind(tenant.organisation()).bind(conversation)
-        .bind(from.map(|from| from.at)).bind(from.map(|from| from.id)).bind(limit).fetch_all(db).await)
-    .map_err(fault)
+    on_tx!(tx, db => collect_part(sqlx::query_as(sql).bind(tenant.organisation()).bind(conversation)
+        .bind(from.map(|from| from.at)).bind(from.map(|from| from.id)).bind(limit).fetch(db), Sent::bytes).await)
 }
 
 /// Messages of a conversation.

@@ -1,6 +1,14 @@
 //! Pages of a list.
 
+use futures_util::{Stream, TryStreamExt};
+use parlance_domain::{Error, Result};
 use serde::Serialize;
+
+use crate::tx::fault;
+
+/// Bytes of texts in one page at most. Rows have texts that people write as long as they like, and a
+/// page is held in memory as a whole.
+const MAX_BYTES: usize = 16 << 20;
 
 /// Which part of a list is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +39,59 @@ pub struct Listing<T> {
     pub rows: Vec<T>,
     /// Rows in all.
     pub total: u64,
+}
+
+/// Some rows of a list that is read from a position on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part<T> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// Whether more follow that were asked for, but are too long to come along.
+    pub is_cut: bool,
+}
+
+/// Reads rows until their texts are more than one page holds, at least one row. `bytes` tells the
+/// length of those of a row that have no small bound.
+pub(crate) async fn collect_part<T>(
+    mut rows: impl Stream<Item = sqlx::Result<T>> + Unpin,
+    bytes: impl Fn(&T) -> usize,
+) -> Result<Part<T>> {
+    let mut part = Part { rows: Vec::new(), is_cut: false };
+    let mut sum = 0;
+    while let Some(row) = rows.try_next().await.map_err(fault)? {
+        sum += bytes(&row);
+        if sum > MAX_BYTES && !part.rows.is_empty() {
+            part.is_cut = true;
+            break;
+        }
+        part.rows.push(row);
+    }
+    Ok(part)
+}
+
+/// Reads the rows of a page by number, which cannot end early: the next page would begin behind rows
+/// that nobody has seen.
+///
+/// # Errors
+/// On `pageSize` when the texts of the rows are more than one page holds.
+pub(crate) async fn collect<T>(
+    rows: impl Stream<Item = sqlx::Result<T>> + Unpin,
+    bytes: impl Fn(&T) -> usize,
+) -> Result<Vec<T>> {
+    let part = collect_part(rows, bytes).await?;
+    if part.is_cut {
+        let message = format!(
+            "The texts of these rows are more than {} MiB, too much for one page; ask for smaller pages.",
+            MAX_BYTES >> 20
+        );
+        return Err(Error::field("pageSize", message));
+    }
+    Ok(part.rows)
+}
+
+/// Bytes of a text that may be absent.
+pub(crate) fn bytes_of(text: Option<&String>) -> usize {
+    text.map_or(0, String::len)
 }
 
 /// A count as the engines give it.

@@ -4,7 +4,7 @@ use parlance_domain::kind::{FileId, KnowledgeBaseId, ModelId, ParserId, PassageI
 use parlance_domain::{Result, Tenant, Timestamp};
 use sqlx::QueryBuilder;
 
-use crate::page::{Listing, Page};
+use crate::page::{Listing, Page, bytes_of, collect};
 use crate::tx::{Tx, execute, fault, on_tx};
 
 /// Rows of one INSERT. 14 values each stay below SQLite's and PostgreSQL's parameter limits.
@@ -210,11 +210,11 @@ pub async fn list(tx: &mut Tx, tenant: Tenant, file: FileId, page: Page) -> Resu
         concat!("SELECT count(*)", searchable!(), " WHERE f.org_id = $1 AND f.id = $2"))
         .bind(tenant.organisation()).bind(file).fetch_one(db).await)
     .map_err(fault)?;
-    let rows = on_tx!(tx, db => sqlx::query_as(concat!(
+    let bytes = |passage: &Passage| passage.text.len() + bytes_of(passage.heading.as_ref());
+    let rows = on_tx!(tx, db => collect(sqlx::query_as(concat!(
         "SELECT ", columns!(), searchable!(), " WHERE f.org_id = $1 AND f.id = $2 ORDER BY p.ordinal LIMIT $3 OFFSET $4"))
         .bind(tenant.organisation()).bind(file).bind(page.limit_sql()).bind(page.offset_sql())
-        .fetch_all(db).await)
-    .map_err(fault)?;
+        .fetch(db), bytes).await)?;
     Ok(Listing { rows, total: crate::page::count(total) })
 }
 

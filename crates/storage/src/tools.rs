@@ -3,7 +3,7 @@
 use parlance_domain::kind::{ChatbotId, ToolId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
-use crate::page::{Listing, Page};
+use crate::page::{Listing, Page, bytes_of, collect};
 use crate::tx::{Tx, execute, fault, on_tx};
 
 /// A tool.
@@ -43,6 +43,15 @@ pub struct Tool {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+}
+
+impl Tool {
+    fn bytes(&self) -> usize {
+        let sealed = [&self.headers_sealed, &self.env_sealed].into_iter().flatten().map(Vec::len).sum::<usize>();
+        let texts = [&self.description, &self.prompt, &self.mcp_allowed_tools, &self.header_names, &self.env_names];
+        let texts = texts.into_iter().map(String::len).sum::<usize>();
+        sealed + texts + bytes_of(self.raw_parameters_schema.as_ref())
+    }
 }
 
 /// A tool by its names.
@@ -93,11 +102,10 @@ pub async fn list(
     let total: i64 = on_tx!(tx, db => sqlx::query_scalar(concat!("SELECT count(*)", matching!()))
         .bind(tenant.organisation()).bind(&filter).bind(tool_type).fetch_one(db).await)
     .map_err(fault)?;
-    let rows = on_tx!(tx, db => sqlx::query_as(
+    let rows = on_tx!(tx, db => collect(sqlx::query_as(
         concat!("SELECT ", columns!(), matching!(), " ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $5"))
         .bind(tenant.organisation()).bind(&filter).bind(tool_type)
-        .bind(page.limit_sql()).bind(page.offset_sql()).fetch_all(db).await)
-    .map_err(fault)?;
+        .bind(page.limit_sql()).bind(page.offset_sql()).fetch(db), Tool::bytes).await)?;
     Ok(Listing { rows, total: crate::page::count(total) })
 }
 

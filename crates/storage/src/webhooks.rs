@@ -7,7 +7,7 @@
 use parlance_domain::kind::{ChatbotId, MessageId, WebhookAttemptId, WebhookDeliveryId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
-use crate::page::{Listing, Page};
+use crate::page::{Listing, Page, collect};
 use crate::tx::{Tx, execute, fault, on_tx};
 
 /// What is known of an assistant's endpoint besides its address.
@@ -333,11 +333,11 @@ pub async fn attempts(tx: &mut Tx, tenant: Tenant, chatbot: ChatbotId, page: Pag
         "SELECT count(*) FROM webhook_attempts WHERE org_id = $1 AND chatbot_id = $2")
         .bind(tenant.organisation()).bind(chatbot).fetch_one(db).await)
     .map_err(fault)?;
-    let rows = on_tx!(tx, db => sqlx::query_as(
+    let bytes = |logged: &LoggedAttempt| logged.body.len() + logged.attempt.response.len();
+    let rows = on_tx!(tx, db => collect(sqlx::query_as(
         concat!(logged!(), " ORDER BY a.created_at DESC, a.id DESC LIMIT $3 OFFSET $4"))
         .bind(tenant.organisation()).bind(chatbot).bind(page.limit_sql()).bind(page.offset_sql())
-        .fetch_all(db).await)
-    .map_err(fault)?;
+        .fetch(db), bytes).await)?;
     Ok(Listing { rows, total: crate::page::count(total) })
 }
 

@@ -8,6 +8,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::request::Parts;
 use parlance_domain::{Error, Id, IdKind, Timestamp};
 use parlance_service::App;
+use parlance_storage::Part;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -103,14 +104,14 @@ impl Cursors {
         self.size + 1
     }
 
-    /// The answer. `rows` are those nearest to the cursor first; `key` gives the place of one.
+    /// The answer. The rows of `part` are those nearest to the cursor first; `key` gives the place of one.
     pub(crate) fn answer<T, K: IdKind, V>(
         &self,
-        mut rows: Vec<T>,
+        Part { mut rows, is_cut }: Part<T>,
         key: impl Fn(&T) -> (Timestamp, Id<K>),
         view: impl Fn(T) -> V,
     ) -> CursorBody<V> {
-        let has_more = rows.len() > self.size;
+        let has_more = is_cut || rows.len() > self.size;
         rows.truncate(self.size);
         let is_back = self.from.is_some_and(|from| from.is_back);
         if is_back {

@@ -35,7 +35,7 @@ impl FromRequestParts<App> for EitherPaging {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let Query(params) = Query::<OffsetParams>::from_request_parts(parts, app).await?;
         if params.limit.is_none() && params.offset.is_none() {
-            return Paging::from_request_parts(parts, app).await.map(Self::Page);
+            return <Paging>::from_request_parts(parts, app).await.map(Self::Page);
         }
         let limit = params.limit.as_deref().and_then(whole_number).filter(|limit| *limit > 0);
         let limit = limit.unwrap_or(DEFAULT_PAGE_SIZE).min(MAX_PAGE_SIZE);

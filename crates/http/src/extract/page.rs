@@ -30,14 +30,14 @@ pub(crate) struct PageParams {
     page_size: Option<String>,
 }
 
-/// The page that is asked for, and where it was asked.
-pub(crate) struct Paging {
+/// The page that is asked for, of `MAX` rows at most, and where it was asked.
+pub(crate) struct Paging<const MAX: u64 = MAX_PAGE_SIZE> {
     number: u64,
     size: u64,
     url: url::Url,
 }
 
-impl FromRequestParts<App> for Paging {
+impl<const MAX: u64> FromRequestParts<App> for Paging<MAX> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
@@ -45,7 +45,7 @@ impl FromRequestParts<App> for Paging {
         let number = params.page.as_deref().map_or(Some(1), |page| page.parse().ok().filter(|page| *page > 0));
         let number = number.filter(|number| *number < 1_000_000_000).ok_or(Error::NotFound("page"))?;
         let size = params.page_size.as_deref().and_then(whole_number).filter(|size| *size > 0);
-        let size = size.unwrap_or(DEFAULT_PAGE_SIZE).min(MAX_PAGE_SIZE);
+        let size = size.unwrap_or(DEFAULT_PAGE_SIZE).min(MAX);
         Ok(Self { number, size, url: list_url(parts, app)? })
     }
 }
@@ -65,7 +65,7 @@ pub(super) fn whole_number(text: &str) -> Option<u64> {
         .map_or_else(|error: ParseIntError| (*error.kind() == IntErrorKind::PosOverflow).then_some(u64::MAX), Some)
 }
 
-impl Paging {
+impl<const MAX: u64> Paging<MAX> {
     /// The rows that the page holds.
     pub(crate) fn page(&self) -> Page {
         Page { offset: (self.number - 1) * self.size, limit: self.size }

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use parlance_domain::kind;
-use parlance_service::chatbots::{self, ChatbotDraft, ChatbotView};
+use parlance_service::chatbots::{self, ChatbotDraft, ChatbotView, ListedView};
 use parlance_service::models::ModelEntry;
 use parlance_service::{App, Warnings};
 use parlance_storage::chatbots::Filter;
@@ -206,7 +206,7 @@ pub(crate) struct Rag {
     is_reranker_model_selectable: bool,
 }
 
-fn list_item(view: ChatbotView) -> ChatbotListItem {
+fn list_item(view: ListedView) -> ChatbotListItem {
     let entry: &ModelEntry = &view.model;
     ChatbotListItem {
         id: view.chatbot.id.to_string(),

@@ -170,10 +170,10 @@ pub(crate) async fn list(
     let conversation = params.conversation.ok_or_else(|| Error::field("conversation", "This field is required."))?;
     let conversation = Reference(conversation).require("conversation")?;
     let from = cursors.from().map(|(at, id, is_back)| Position { at, id, is_back });
-    let (rows, total) = messages::list(&app, &caller.principal, conversation, from, cursors.limit()).await?;
+    let (part, total) = messages::list(&app, &caller.principal, conversation, from, cursors.limit()).await?;
     let display = display::of(&app, &caller.principal).await?;
     let key = |sent: &Sent| (sent.message.created_at, sent.message.id);
-    let answer = cursors.answer(rows, key, |sent| view(&app, (caller.tenant(), display), sent));
+    let answer = cursors.answer(part, key, |sent| view(&app, (caller.tenant(), display), sent));
     Ok(Json(CursorBody { count: Some(total), ..answer }))
 }
 

@@ -40,7 +40,10 @@ fn view(passage: Passage) -> TextNode {
     }
 }
 
-/// List the passages of a file, in order.
+/// Passages of one page.
+const MAX_TEXT_NODES: u64 = 1_000;
+
+/// List the passages of a file, in order. A page has 1,000 at most.
 #[utoipa::path(get, path = "/api/v1/chatbot-text-nodes/", tag = "knowledge",
     params(TextNodeFilter, ("page" = Option<u64>, Query), ("pageSize" = Option<u64>, Query)),
     responses((status = 200, body = PageBody<TextNode>), ApiErrors))]
@@ -48,7 +51,7 @@ pub(crate) async fn list(
     auth: Authorized<grants::ReadKnowledge>,
     State(app): State<App>,
     Query(filter): Query<TextNodeFilter>,
-    paging: Paging,
+    paging: Paging<MAX_TEXT_NODES>,
 ) -> ApiResult<Json<PageBody<TextNode>>> {
     let file = filter.chatbot_file.or(filter.chatbot_file_content);
     let file = file.ok_or_else(|| Error::field("chatbotFile", "This field is required."))?;

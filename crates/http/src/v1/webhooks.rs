@@ -87,7 +87,10 @@ fn view(chatbot: &str, logged: LoggedAttempt) -> WebhookRecord {
     }
 }
 
-/// List the attempts to deliver a chatbot's replies, newest first.
+/// Attempts of one page: each holds what was sent and what the receiver answered.
+const MAX_RECORDS: u64 = 100;
+
+/// List the attempts to deliver a chatbot's replies, newest first. A page has 100 at most.
 #[utoipa::path(get, path = "/api/v1/chatbots/{id}/webhook-records/", tag = "webhooks",
     params(("id" = String, Path), ("page" = Option<u64>, Query), ("pageSize" = Option<u64>, Query)),
     responses((status = 200, body = PageBody<WebhookRecord>), ApiErrors))]
@@ -95,7 +98,7 @@ pub(crate) async fn records(
     auth: Authorized<grants::ReadChatbots>,
     State(app): State<App>,
     PathId(id): PathId<kind::Chatbot>,
-    paging: Paging,
+    paging: Paging<MAX_RECORDS>,
 ) -> ApiResult<Json<PageBody<WebhookRecord>>> {
     let (name, listing) = webhooks::records(&app, auth.tenant(), id, paging.page()).await?;
     Ok(Json(paging.answer(listing, |logged| view(&name, logged))?))

@@ -8,6 +8,7 @@
 )]
 
 mod authorization;
+mod bounds;
 mod chatbot_knowledge;
 mod chatbots;
 mod completions;

@@ -124,6 +124,8 @@ async fn vectors_find_what_words_do_not_and_follow_the_bases_model() {
     let models = app.owner().get("embedding-models/").await.body_of(200);
     let other = models.as_array().unwrap().iter().find(|model| model["name"] == "second").unwrap();
     set(&app, json!({"embeddingModel": other["id"]})).await;
+    let files = app.owner().get(&format!("knowledge-bases/{}/files/", app.base())).await.body_of(200);
+    assert_eq!(files["results"][0]["status"], "done", "the request only queues the work: {files}");
     assert_eq!(hits(&app, "退貨").await[0]["text"], RETURNS, "searchable meanwhile");
     app.run_jobs().await;
     assert_eq!((of_passages(&first), of_passages(&second)), (3, 3));

@@ -330,9 +330,15 @@ async fn is_everything_delivered(client: &Client, path: &str) -> bool {
 
 /// The attempts, without what was sent.
 async fn records(client: &Client, path: &str) -> Vec<Value> {
-    let page = client.get(&format!("{path}webhook-records/?pageSize=10000")).send().await.unwrap();
-    let mut page: Value = page.error_for_status().unwrap().json().await.unwrap();
-    let mut records = page["results"].take().as_array().unwrap().clone();
+    let mut records = Vec::new();
+    for number in 1.. {
+        let page = client.get(&format!("{path}webhook-records/?pageSize=100&page={number}")).send().await.unwrap();
+        let mut page: Value = page.error_for_status().unwrap().json().await.unwrap();
+        records.append(page["results"].as_array_mut().unwrap());
+        if page["next"].is_null() {
+            break;
+        }
+    }
     for record in &mut records {
         record["requestBody"].take();
     }

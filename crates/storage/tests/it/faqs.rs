@@ -51,6 +51,7 @@ async fn labels_are_made_listed_carried_and_removed() {
         listing.rows.into_iter().map(|label| label.name).collect::<Vec<_>>()
     };
     assert_eq!(list(None).await, ["Staff_100%", "Public"]);
+    assert_eq!(read!(world, tenant, tx => labels::count(tx, tenant, base)).unwrap(), 2);
     assert_eq!(list(Some("f_1")).await, ["Staff_100%"]);
     assert_eq!(list(Some(&"x".repeat(60_000))).await, [""; 0]);
     assert!(read!(world, tenant, tx => labels::any(tx, tenant, &[id(), base])).unwrap());

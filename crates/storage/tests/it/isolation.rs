@@ -64,7 +64,7 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     let listed = files::list(tx, who, &[all.base.id], &files::Filter::default(), Page::ALL).await.unwrap();
     assert_eq!((listed.total, listed.rows.len()), (0, 0));
     assert!(domain_checks::get(tx, who, id()).await.unwrap().is_none());
-    assert!(files::blobs_of_base(tx, who, all.base.id).await.unwrap().is_empty());
+    assert!(files::not_made_with(tx, who, all.base.id, Some(id()), (None, 9)).await.unwrap().is_empty());
     assert!(files::oldest_of_base(tx, who, all.base.id, 9).await.unwrap().is_empty());
     assert!(inboxes::of_api(tx, who, all.chatbot.id).await.unwrap().is_none());
     assert!(inboxes::of_web_chat(tx, who, all.web_chat.id).await.unwrap().is_none());
@@ -76,8 +76,10 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     assert_eq!((listed.total, listed.rows.len()), (0, 0));
     assert!(knowledge_bases::all(tx, who).await.unwrap().is_empty());
     assert!(knowledge_bases::of_chatbot(tx, who, all.chatbot.id).await.unwrap().is_empty());
-    assert!(knowledge_bases::chatbots(tx, who, all.base.id).await.unwrap().is_empty());
-    assert_eq!(knowledge_bases::files_count(tx, who, all.base.id).await.unwrap(), 0);
+    assert!(knowledge_bases::chatbots(tx, who, &[all.base.id]).await.unwrap().is_empty());
+    assert!(knowledge_bases::files_counts(tx, who, &[all.base.id]).await.unwrap().is_empty());
+    assert!(knowledge_bases::existing_of(tx, who, &[all.base.id]).await.unwrap().is_empty());
+    assert!(chatbots::existing_of(tx, who, &[all.chatbot.id]).await.unwrap().is_empty());
     assert!(messages::get(tx, who, all.question.id).await.unwrap().is_none());
     assert!(messages::unfinished(tx, who, all.answer.id).await.unwrap().is_none());
     assert!(messages::history(tx, who, all.conversation.id, 10).await.unwrap().is_empty());
@@ -90,6 +92,7 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     assert!(labels::get(tx, who, all.base.id, all.label.id).await.unwrap().is_none());
     assert!(labels::by_name(tx, who, all.base.id, &all.label.name).await.unwrap().is_none());
     assert_eq!(labels::list(tx, who, all.base.id, None, Page::ALL).await.unwrap().total, 0);
+    assert_eq!(labels::count(tx, who, all.base.id).await.unwrap(), 0);
     assert!(!labels::any(tx, who, &[all.base.id]).await.unwrap());
     assert!(labels::of_files(tx, who, &[all.file.id]).await.unwrap().is_empty());
     assert!(labels::of_faqs(tx, who, &[all.faq.id]).await.unwrap().is_empty());
@@ -198,6 +201,7 @@ async fn refuses_changes(world: &World, all: &Things, scope: Scope) {
         passages::count_hits(tx, who, &[all.passages[0].id]).await?;
         assert!(!uploads::mark_used(tx, who, &all.upload.blob_key, NOW).await?);
         assert!(!jobs::heartbeat(tx, who, &job, later(60)).await?);
+        assert!(!jobs::note(tx, who, &job, "taken").await?);
         assert!(!jobs::retry(tx, who, &job, "taken", later(60)).await?);
         assert!(!jobs::give_back(tx, who, &job).await?);
         assert!(!jobs::go_on(tx, who, &job, later(60)).await?);

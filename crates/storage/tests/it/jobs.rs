@@ -59,6 +59,7 @@ async fn a_worker_that_lost_its_lease_changes_nothing() {
     let before = world.rows_of(tenant).await;
     assert!(!read!(world, tenant, tx => jobs::is_held(tx, tenant, &old)).unwrap());
     assert!(!write!(world, tenant, tx, old => jobs::heartbeat(tx, tenant, &old, later(99))).unwrap());
+    assert!(!write!(world, tenant, tx, old => jobs::note(tx, tenant, &old, "late")).unwrap());
     assert!(!write!(world, tenant, tx, old => jobs::retry(tx, tenant, &old, "late", NOW)).unwrap());
     assert!(!write!(world, tenant, tx, old => jobs::finish(tx, tenant, &old)).unwrap());
     assert_eq!(world.rows_of(tenant).await, before);
@@ -66,10 +67,11 @@ async fn a_worker_that_lost_its_lease_changes_nothing() {
     assert!(read!(world, tenant, tx => jobs::is_held(tx, tenant, &new)).unwrap());
     assert!(write!(world, tenant, tx, new => jobs::heartbeat(tx, tenant, &new, later(30))).unwrap());
     assert_eq!(claim(&world, later(29), later(99)).await, None, "the heartbeat kept it");
+    assert!(write!(world, tenant, tx, new => jobs::note(tx, tenant, &new, "\"half\"")).unwrap());
     assert!(write!(world, tenant, tx, new => jobs::retry(tx, tenant, &new, "again", later(40))).unwrap());
     assert_eq!(claim(&world, later(39), later(99)).await, None);
     let third = claim(&world, later(40), later(99)).await.unwrap();
-    assert_eq!(third.attempts, 3);
+    assert_eq!((third.attempts, third.payload.as_str()), (3, "\"half\""));
     assert!(write!(world, tenant, tx, third => jobs::finish(tx, tenant, &third)).unwrap());
     assert!(!write!(world, tenant, tx, third => jobs::finish(tx, tenant, &third)).unwrap());
     assert_eq!(read!(world, Scope::System, tx => jobs::count(tx)).unwrap(), 0);

@@ -14,7 +14,9 @@ async fn a_base_is_made_changed_listed_and_removed() {
     let tenant = world.tenant;
     let base = all.base.id;
     assert_eq!(read!(world, tenant, tx => knowledge_bases::get(tx, tenant, base)).unwrap(), Some(all.base.clone()));
-    assert_eq!(read!(world, tenant, tx => knowledge_bases::files_count(tx, tenant, base)).unwrap(), 1);
+    let asked = [id(), base];
+    let counts = read!(world, tenant, tx => knowledge_bases::files_counts(tx, tenant, &asked)).unwrap();
+    assert_eq!(counts, [(base, 1)]);
 
     let changed = KnowledgeBase {
         name: "New".into(),
@@ -160,12 +162,45 @@ async fn files_are_listed_described_and_removed() {
         embedding_model_id: None,
     };
     assert_eq!(searchable, [expected]);
-    let mut blobs = read!(world, tenant, tx => files::blobs_of_base(tx, tenant, base)).unwrap();
-    blobs.sort_unstable_by_key(|(id, _)| *id != file);
-    assert_eq!(blobs, [(file, all.file.blob_key.clone()), (second.id, second.blob_key.clone())]);
     let removed = write!(world, tenant, tx => files::delete(tx, tenant, file)).unwrap();
     assert_eq!(removed, Some((base, all.file.blob_key)));
     assert_eq!(write!(world, tenant, tx => files::delete(tx, tenant, file)).unwrap(), None);
+}
+
+#[tokio::test]
+async fn files_without_the_vectors_of_a_model_are_walked_through_in_parts() {
+    let world = World::new().await;
+    let all = world.fill().await;
+    let (tenant, base) = (world.tenant, all.base.id);
+    let (model, other) = (id(), id());
+    // The last two came at the same time.
+    let rows = [(5, "done", Some(model)), (6, "done", Some(other)), (7, "done", None), (7, "processing", Some(model))]
+        .map(|(seconds, status, embedding_model_id)| files::File {
+            id: id(),
+            status: status.into(),
+            embedding_model_id,
+            created_at: later(seconds),
+            organisation: tenant.organisation(),
+            ..all.file.clone()
+        });
+    for row in rows.clone() {
+        write!(world, tenant, tx, row => files::insert(tx, tenant, &row)).unwrap();
+    }
+    write!(world, tenant, tx => files::delete(tx, tenant, all.file.id)).unwrap();
+    let walk = async |model: Option<_>| {
+        let (mut after, mut seen) = (None, Vec::new());
+        loop {
+            let part = read!(world, tenant, tx => files::not_made_with(tx, tenant, base, model, (after, 1))).unwrap();
+            let Some(last) = part.last() else { return seen };
+            after = Some(*last);
+            seen.extend(part.into_iter().map(|(_, file)| file));
+        }
+    };
+    let mut same_time = [rows[2].id, rows[3].id];
+    same_time.sort_unstable();
+    assert_eq!(walk(Some(model)).await, [rows[1].id, same_time[0], same_time[1]]);
+    assert_eq!(walk(Some(other)).await, [rows[0].id, same_time[0], same_time[1]]);
+    assert_eq!(walk(None).await, [rows[0].id, rows[1].id, rows[3].id]);
 }
 
 #[tokio::test]
@@ -183,7 +218,7 @@ async fn what_is_being_deleted_is_there_for_nobody() {
             files::get(tx, tenant, base, file).await.unwrap().iter().count(),
             files::find(tx, tenant, file).await.unwrap().iter().count(),
             files::list(tx, tenant, &[base], &filter, Page::ALL).await.unwrap().rows.len(),
-            files::blobs_of_base(tx, tenant, base).await.unwrap().len(),
+            files::not_made_with(tx, tenant, base, Some(id()), (None, 9)).await.unwrap().len(),
             passages::searchable(tx, tenant, &passages_of_file).await.unwrap().len(),
             passages::list(tx, tenant, file, Page::ALL).await.unwrap().rows.len(),
         ]
@@ -194,20 +229,21 @@ async fn what_is_being_deleted_is_there_for_nobody() {
         [
             knowledge_bases::get(tx, tenant, base).await.unwrap().iter().count(),
             knowledge_bases::all(tx, tenant).await.unwrap().len(),
+            knowledge_bases::existing_of(tx, tenant, &[base]).await.unwrap().len(),
             knowledge_bases::list(tx, tenant, &Filter::default(), Page::ALL).await.unwrap().rows.len(),
             knowledge_bases::of_chatbot(tx, tenant, bot).await.unwrap().len(),
             chatbots::knowledge_bases(tx, tenant, bot).await.unwrap().len(),
         ]
     };
-    assert_eq!((shown().await, bases_shown().await), ([1, 1, 1, 1, 3, 3], [1; 5]));
+    assert_eq!((shown().await, bases_shown().await), ([1, 1, 1, 1, 3, 3], [1; 6]));
 
     // A base hides its files, which are untouched.
     assert!(write!(world, tenant, tx => knowledge_bases::mark_deleting(tx, tenant, base, later(1))).unwrap());
     assert!(!write!(world, tenant, tx => knowledge_bases::mark_deleting(tx, tenant, base, later(1))).unwrap());
-    assert_eq!((shown().await, bases_shown().await), ([0; 6], [0; 5]));
+    assert_eq!((shown().await, bases_shown().await), ([0; 6], [0; 6]));
     write!(world, tenant, tx => chatbots::set_knowledge_bases(tx, tenant, bot, &[base])).unwrap();
     write!(world, tenant, tx => knowledge_bases::set_chatbots(tx, tenant, base, &[bot])).unwrap();
-    assert!(read!(world, tenant, tx => knowledge_bases::chatbots(tx, tenant, base)).unwrap().is_empty());
+    assert!(read!(world, tenant, tx => knowledge_bases::chatbots(tx, tenant, &[base])).unwrap().is_empty());
 
     // A file, for which nobody works any more.
     let world = World::new().await;
@@ -215,7 +251,7 @@ async fn what_is_being_deleted_is_there_for_nobody() {
     let (tenant, base, file) = (world.tenant, all.base.id, all.file.id);
     let mark = async || write!(world, tenant, tx => files::mark_deleting(tx, tenant, file, later(1))).unwrap();
     assert_eq!((mark().await, mark().await), (Some(base), None));
-    assert_eq!(read!(world, tenant, tx => knowledge_bases::files_count(tx, tenant, base)).unwrap(), 0);
+    assert!(read!(world, tenant, tx => knowledge_bases::files_counts(tx, tenant, &[base])).unwrap().is_empty());
     assert!(read!(world, tenant, tx => files::find(tx, tenant, file)).unwrap().is_none());
     let ids = [all.passages[0].id];
     assert!(read!(world, tenant, tx => passages::searchable(tx, tenant, &ids)).unwrap().is_empty());

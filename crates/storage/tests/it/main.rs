@@ -28,4 +28,5 @@ mod statements;
 mod tools;
 mod web_chats;
 mod webhooks;
+mod wide_pages;
 mod writer;
