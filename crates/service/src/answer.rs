@@ -37,7 +37,7 @@ use crate::search::{Found, SearchResult, search};
 use crate::side_calls::{Aide, Spent};
 use crate::timing::{ProcessingTime, since};
 use crate::turn_plan::{TurnPlan, turn_plan};
-use crate::{App, attachments, events, labels, messages, rate_limit, spending};
+use crate::{App, attachments, events, further_scopes, labels, messages, rate_limit, spending};
 
 /// Bytes of an answer's text and reasoning at most.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -157,6 +157,7 @@ async fn begin(
     question: Question,
 ) -> Result<Reader> {
     let started = Instant::now();
+    further_scopes::check_question(principal, &question)?;
     validate(app, &question)?;
     if app.stopping.is_cancelled() {
         return Err(Error::Unavailable("the server is stopping; try again in a moment".to_owned()));

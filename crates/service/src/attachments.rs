@@ -25,9 +25,8 @@ pub async fn create(
     let tenant = principal.tenant;
     let upload = {
         let mut tx = app.db.read(tenant).await?;
-        crate::uploads::resolve(app, &mut tx, tenant, file).await?
+        crate::uploads::resolve_attachment(app, &mut tx, principal, file).await?
     };
-    let upload = upload.filter(|upload| crate::uploads::may_use(principal, upload));
     let upload = upload.ok_or_else(|| crate::uploads::unknown("file"))?;
     attach(app, tenant, &upload, filename, kind, conversation).await
 }

@@ -117,14 +117,17 @@ impl World {
 
     async fn form(&self) -> uploads::UploadForm {
         let request = UploadRequest { filename: "a.txt".into(), model_name: "chatbot-file".into(), file_size: 5 };
+        uploads::presign(&self.app, &self.principal(), &request).await.unwrap()
+    }
+
+    fn principal(&self) -> Principal {
         let key = PrincipalKind::ApiKey(self.app.new_id());
-        let principal = Principal { tenant: self.tenant, user: None, kind: key, scopes: Scopes::all() };
-        uploads::presign(&self.app, &principal, &request).await.unwrap()
+        Principal { tenant: self.tenant, user: None, kind: key, scopes: Scopes::all() }
     }
 
     async fn create_file(&self, form: &uploads::UploadForm) -> parlance_domain::Result<Vec<File>> {
         let new = NewFile { file: form.key.clone(), filename: None, raw_metadata: None, labels: Vec::new() };
-        let made = crate::files::create(&self.app, self.tenant, self.base, vec![new]).await?;
+        let made = crate::files::create(&self.app, &self.principal(), self.base, vec![new]).await?;
         Ok(made.into_iter().map(|file| file.item).collect())
     }
 
@@ -269,7 +272,7 @@ async fn an_answer_that_a_crash_ended_leaves_a_record() {
     let (app, tenant) = (&world.app, world.tenant);
     let draft = ChatbotDraft { name: Some("Bot".into()), ..ChatbotDraft::default() };
     let (bot, _) = crate::chatbots::create(app, tenant, draft).await.unwrap();
-    let draft = WebChatDraft { daily_reply_limit: Some(Some(5)), ..WebChatDraft::default() };
+    let draft = WebChatDraft { daily_reply_limit: Some(Some(5)), scopes: Scopes::all(), ..WebChatDraft::default() };
     let page = crate::web_chats::create(app, tenant, draft).await.unwrap();
     let inbox = page.inbox.as_ref().unwrap().0;
     let channel = Some(Channel { inbox, visitor: None });

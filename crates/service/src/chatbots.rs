@@ -1,7 +1,7 @@
 //! Assistants.
 
 use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId, ToolId, WebChatId};
-use parlance_domain::{Error, FieldErrors, Result, Tenant, Timestamp, Visitor};
+use parlance_domain::{Error, FieldErrors, Result, Scopes, Tenant, Timestamp, Visitor};
 use parlance_outbound::parse_url;
 use parlance_retrieval::fold;
 use parlance_storage::chatbots::{self, Chatbot, Filter};
@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use crate::models::{ModelEntry, ModelRole};
 use crate::query_metadata::Layer;
 use crate::search::MAX_CHUNKS;
-use crate::{App, Warnings};
+use crate::{App, Warnings, further_scopes};
 
 /// Characters of a name.
 const MAX_NAME: usize = 255;
@@ -50,6 +50,8 @@ pub struct ChatbotDraft {
     pub tools: Option<Vec<ToolId>>,
     /// Fields that are kept and returned, by their names in the API.
     pub settings: Map<String, Value>,
+    /// What whoever asks may do: see [`crate::further_scopes`].
+    pub scopes: Scopes,
 }
 
 /// An assistant with what is shown of it.
@@ -107,12 +109,13 @@ pub async fn list(app: &App, tenant: Tenant, filter: &Filter, page: Page) -> Res
 /// Adds an assistant with its hidden web chat and inbox.
 ///
 /// # Errors
-/// Wrong fields; `Refused` for somebody whom groups limit.
+/// Wrong fields; `Refused` for somebody whom groups limit; `Forbidden` for what it would reach.
 pub async fn create(app: &App, tenant: Tenant, draft: ChatbotDraft) -> Result<(ChatbotView, Warnings)> {
     check_may_add(tenant)?;
     if draft.name.is_none() {
         return Err(Error::field("name", "This field is required."));
     }
+    further_scopes::check_new(&draft)?;
     let mut chatbot = blank(app);
     let warnings = apply(app, tenant, &mut chatbot, &draft).await?;
     let linked = (draft.knowledge_bases.unwrap_or_default(), draft.tools.unwrap_or_default());
@@ -217,6 +220,7 @@ pub async fn update(app: &App, tenant: Tenant, id: ChatbotId, draft: ChatbotDraf
     app.db
         .write(tenant, move |tx| {
             Box::pin(async move {
+                further_scopes::check_change(tx, tenant, id, &draft).await?;
                 chatbots::update(tx, tenant, &chatbot).await?;
                 if draft.webhook_url.is_some() {
                     // Whoever writes the address means it to be used.

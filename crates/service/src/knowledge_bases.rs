@@ -1,7 +1,7 @@
 //! Knowledge bases.
 
 use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId};
-use parlance_domain::{Error, FieldErrors, Result, Tenant};
+use parlance_domain::{Error, FieldErrors, Result, Scopes, Tenant};
 use parlance_retrieval::fold;
 use parlance_storage::knowledge_bases::{self, Filter, KnowledgeBase};
 use parlance_storage::{Listing, Page, Tx, chatbots, files};
@@ -10,7 +10,7 @@ use crate::models::ModelRole;
 use crate::query_metadata::{self, Layer};
 use crate::search::{MAX_CHUNKS, SearchResult, search};
 use crate::turn_plan::turn_plan;
-use crate::{App, Warnings};
+use crate::{App, Warnings, further_scopes};
 
 /// Neighbouring sentences at most.
 const MAX_WINDOW: i64 = 20;
@@ -38,6 +38,8 @@ pub struct KnowledgeBaseDraft {
     pub enable_rerank: Option<bool>,
     /// The assistants that answer from it.
     pub chatbots: Option<Vec<ChatbotId>>,
+    /// What whoever asks may do: other assistants than before need `chatbots:write`.
+    pub scopes: Scopes,
 }
 
 /// A base with what is shown of it.
@@ -106,7 +108,7 @@ pub async fn create(app: &App, tenant: Tenant, draft: KnowledgeBaseDraft) -> Res
         .write(tenant, move |tx| {
             Box::pin(async move {
                 knowledge_bases::insert(tx, tenant, &row).await?;
-                set_chatbots(tx, tenant, row.id, draft.chatbots).await?;
+                set_chatbots(tx, tenant, row.id, draft.chatbots, draft.scopes).await?;
                 view(tx, tenant, row).await
             })
         })
@@ -135,7 +137,7 @@ pub async fn update(
         .write(tenant, move |tx| {
             Box::pin(async move {
                 knowledge_bases::update(tx, tenant, &row).await?;
-                set_chatbots(tx, tenant, id, draft.chatbots).await?;
+                set_chatbots(tx, tenant, id, draft.chatbots, draft.scopes).await?;
                 if re_embed {
                     for (file, _) in files::blobs_of_base(tx, tenant, id).await? {
                         crate::files::begin(tx, &writer, tenant, id, file).await?;
@@ -199,8 +201,10 @@ async fn set_chatbots(
     tenant: Tenant,
     id: KnowledgeBaseId,
     chatbot_ids: Option<Vec<ChatbotId>>,
+    scopes: Scopes,
 ) -> Result<()> {
     let Some(chatbot_ids) = chatbot_ids else { return Ok(()) };
+    further_scopes::check_assistants(tx, tenant, scopes, (id, &chatbot_ids)).await?;
     let mut errors = FieldErrors::default();
     for (position, chatbot) in chatbot_ids.iter().enumerate() {
         if chatbots::get(tx, tenant, *chatbot).await?.is_none() {

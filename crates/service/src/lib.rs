@@ -35,6 +35,7 @@ pub mod faqs;
 pub mod files;
 pub mod first_start;
 pub mod forgetting;
+mod further_scopes;
 mod hyde;
 mod identity_token;
 pub mod inboxes;

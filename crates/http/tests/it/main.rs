@@ -18,6 +18,7 @@ mod conversations;
 mod custom_domains;
 mod events;
 mod faqs;
+mod further_scopes;
 mod hyde;
 mod idempotency;
 mod inboxes;

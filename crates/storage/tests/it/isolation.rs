@@ -117,6 +117,8 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     assert!(webhooks::attempt(tx, who, all.chatbot.id, all.attempt.id).await.unwrap().is_none());
     assert!(uploads::by_key(tx, who, &all.upload.blob_key).await.unwrap().is_none());
     assert!(uploads::by_id(tx, who, all.upload.id).await.unwrap().is_none());
+    assert_eq!(uploads::shown_by(tx, who, &all.file.blob_key).await.unwrap(), uploads::ShownBy::default());
+    assert_eq!(uploads::shown_by(tx, who, &all.attachment.blob_key).await.unwrap(), uploads::ShownBy::default());
     assert_eq!(passages::count_generation(tx, who, all.file.id, 1).await.unwrap(), (0, 0));
     assert!(passages::without_vector(tx, who, (all.file.id, 1), 10).await.unwrap().is_empty());
     assert!(web_chats::of_api(tx, who, all.chatbot.id).await.unwrap().is_none());
