@@ -81,6 +81,7 @@ pub async fn get(app: &App, tenant: Tenant, id: ChatbotId) -> Result<ChatbotView
         let webhook = webhooks::endpoint(&mut tx, tenant, id).await?.unwrap_or_default();
         (chatbot, bases, tools, web_chats::of_api(&mut tx, tenant, id).await?, webhook)
     };
+    let chatbot = Chatbot { settings: crate::database_url::shown(&chatbot.settings), ..chatbot };
     let model = app.catalogue.chat(app, tenant, chatbot.model_id).await?.entry;
     let api_web_chat = web_chat.map(|web_chat| web_chat.id);
     Ok(ChatbotView { chatbot, model, knowledge_bases: bases, tools, api_web_chat, webhook })
@@ -284,7 +285,9 @@ pub async fn duplicate(app: &App, tenant: Tenant, id: ChatbotId) -> Result<Chatb
     };
     check_may_add(tenant)?;
     let now = app.now();
-    chatbot.id = app.new_id();
+    let copy = app.new_id();
+    chatbot.settings = crate::database_url::copied(&app.master_key, tenant, &chatbot, copy)?;
+    chatbot.id = copy;
     let suffix = " (copy)";
     chatbot.name = chatbot.name.chars().take(MAX_NAME - suffix.len()).collect::<String>() + suffix;
     chatbot.name_folded = fold(&chatbot.name);
@@ -371,10 +374,6 @@ async fn apply(app: &App, tenant: Tenant, chatbot: &mut Chatbot, draft: &Chatbot
     if let Some(value) = draft.settings.get(QUERY_METADATA) {
         Layer::parse(Some(&value.to_string()), QUERY_METADATA)?;
     }
-    if !draft.settings.is_empty() {
-        let mut settings: Map<String, Value> = serde_json::from_str(&chatbot.settings).unwrap_or_default();
-        settings.extend(draft.settings.clone());
-        chatbot.settings = Value::Object(settings).to_string();
-    }
+    chatbot.settings = crate::database_url::merged(&app.master_key, tenant, chatbot, &draft.settings, &mut warnings)?;
     Ok(warnings)
 }

@@ -26,6 +26,7 @@ pub mod conversation_search;
 pub mod conversation_turn;
 pub mod conversations;
 pub mod css_colour;
+mod database_url;
 pub mod deletion;
 pub mod display;
 pub mod domains;

@@ -16,6 +16,7 @@ mod contacts;
 mod contract;
 mod conversations;
 mod custom_domains;
+mod database_url;
 mod events;
 mod faqs;
 mod further_scopes;
