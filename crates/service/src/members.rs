@@ -217,7 +217,11 @@ fn checked_permissions(principal: &Principal, permissions: &[Permission]) -> Res
 }
 
 /// Makes a group.
+///
+/// # Errors
+/// Wrong fields; `Refused` for somebody whom groups limit.
 pub async fn add_group(app: &App, principal: &Principal, name: &str, permissions: &[Permission]) -> Result<Group> {
+    check_is_unlimited(principal)?;
     let now = app.now();
     let group = Group {
         id: app.new_id(),
@@ -232,6 +236,9 @@ pub async fn add_group(app: &App, principal: &Principal, name: &str, permissions
 }
 
 /// Changes a group.
+///
+/// # Errors
+/// `NotFound`; wrong fields; `Refused` for somebody whom groups limit.
 pub async fn update_group(
     app: &App,
     principal: &Principal,
@@ -239,6 +246,7 @@ pub async fn update_group(
     name: Option<String>,
     permissions: Option<Vec<Permission>>,
 ) -> Result<Group> {
+    check_is_unlimited(principal)?;
     let mut changed = group(app, principal, id).await?;
     if let Some(name) = name {
         changed.name = checked_name(&name)?;
@@ -262,6 +270,9 @@ fn check_is_unlimited(principal: &Principal) -> Result<()> {
 }
 
 /// Removes a group.
+///
+/// # Errors
+/// `NotFound`; `Refused` for somebody whom groups limit.
 pub async fn delete_group(app: &App, principal: &Principal, id: GroupId) -> Result<()> {
     check_is_unlimited(principal)?;
     let tenant = principal.tenant;
