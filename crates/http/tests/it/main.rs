@@ -8,6 +8,7 @@
 )]
 
 mod authorization;
+mod bootstrap_key;
 mod chatbot_knowledge;
 mod chatbots;
 mod completions;
