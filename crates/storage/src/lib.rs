@@ -46,6 +46,7 @@ pub mod records;
 pub mod replies;
 pub mod request_scope;
 pub mod secrets;
+pub mod silent_contacts;
 pub mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;

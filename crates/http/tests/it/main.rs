@@ -40,6 +40,7 @@ mod references;
 mod resuming;
 mod retrieval;
 mod retrieval_scope;
+mod silent_visitors;
 mod stored;
 mod take_over;
 mod tenants;

@@ -13,7 +13,7 @@ use parlance_storage::labels::Label;
 use parlance_storage::{
     Page, Scope, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, domain_checks, faqs,
     files, inboxes, index_changes, jobs, knowledge_bases, labels, messages, organisations, passages, providers,
-    records, replies, tools, uploads, web_chats, webhooks,
+    records, replies, silent_contacts, tools, uploads, web_chats, webhooks,
 };
 
 use crate::world::{NOW, Things, World, id, later, read, scopes, write};
@@ -226,6 +226,7 @@ async fn refuses_removal(world: &World, all: &Things, scope: Scope) {
         assert!(attachments::delete(tx, who, all.attachment.id).await?.is_none());
         assert!(!chatbots::delete(tx, who, all.chatbot.id).await?);
         assert!(!contacts::delete(tx, who, all.contact.id, NOW).await?);
+        assert!(!silent_contacts::remove(tx, who, all.contact.id, &all.contact.name).await?);
         contacts::leave(tx, who, all.contact.id, all.inbox.id).await?;
         assert_eq!(contact_credentials::delete_of_contact(tx, who, all.contact.id).await?, 0);
         assert_eq!(contact_credentials::delete_of_tool(tx, who, all.tool.id).await?, 0);
