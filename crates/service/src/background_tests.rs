@@ -55,18 +55,24 @@ fn parts(db: parlance_storage::Db, blobs: Blobs, folder: &Path, clock: &Arc<Manu
         clock: Arc::clone(clock) as _,
         master_key: MasterKey::load_or_create(&folder.join("master.key")).unwrap(),
         catalogue: Catalogue::new(factory, &[]).unwrap(),
-        parser: BoxedParser::new(BoxedParserConfig {
-            executable: "/bin/false".into(),
-            arguments: Vec::new(),
-            limits: ParseLimits::default(),
-            concurrency: 1,
-        }),
+        parser: parser(),
+        attachment_parser: parser(),
         outbound: guarded,
         text_index: TextIndex::open(&folder.join("text")).unwrap().index,
         vector_index: VectorIndex::open(&folder.join("vectors")).unwrap().index,
         settings: Settings::new(Url::parse("http://127.0.0.1:8080").unwrap()),
         retention: Retention { time: Duration::from_mins(1), bytes: 1 << 20 },
     }
+}
+
+/// A parser that reads nothing.
+fn parser() -> BoxedParser {
+    BoxedParser::new(BoxedParserConfig {
+        executable: "/bin/false".into(),
+        arguments: Vec::new(),
+        limits: ParseLimits::default(),
+        concurrency: 1,
+    })
 }
 
 impl World {

@@ -7,6 +7,7 @@
     reason = "the functions that tests share are tests too, which the settings of the lint do not see"
 )]
 
+mod attachment_time;
 mod authorization;
 mod bootstrap_key;
 mod chatbot_knowledge;
