@@ -1,5 +1,6 @@
 //! Who is asking, for which organisation, and what they may do.
 
+use crate::error::{Error, Result};
 use crate::kind::{ApiKeyId, ContactId, InboxId, OrganisationId, UserId, WebChatId};
 
 /// Proof that a caller acts for one organisation. Storage functions of tenant data take it, so
@@ -123,6 +124,14 @@ impl Scopes {
     /// Whether `permission` is in the set.
     pub const fn contains(self, permission: Permission) -> bool {
         self.0 & permission.bit() != 0
+    }
+
+    /// Refuses what needs `permission`, unless it is in the set.
+    ///
+    /// # Errors
+    /// `Forbidden`, which names the permission.
+    pub fn require(self, permission: Permission) -> Result<()> {
+        if self.contains(permission) { Ok(()) } else { Err(Error::Forbidden(permission.name())) }
     }
 
     /// Reads names joined by spaces, as stored. `*` is everything; an unknown name allows nothing.
@@ -299,6 +308,8 @@ mod tests {
         assert!(scopes.contains(Permission::ReadChatbots));
         assert!(scopes.contains(Permission::WriteKnowledge));
         assert!(!scopes.contains(Permission::WriteChatbots));
+        assert!(scopes.require(Permission::ReadChatbots).is_ok());
+        assert!(matches!(scopes.require(Permission::WriteChatbots), Err(Error::Forbidden("chatbots:write"))));
         assert!(Permission::ALL.iter().all(|permission| Scopes::parse("*").contains(*permission)));
     }
 }

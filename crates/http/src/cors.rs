@@ -55,7 +55,7 @@ pub(crate) async fn let_pages_in(State(app): State<App>, request: Request, next:
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let is_allowed = is_allowed(&app, &parts, &origin).await;
+    let is_allowed = Box::pin(is_allowed(&app, &parts, &origin)).await;
     let mut response = if is_preflight {
         StatusCode::NO_CONTENT.into_response()
     } else {

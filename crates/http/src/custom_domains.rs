@@ -22,7 +22,7 @@ async fn show_page(State(app): State<App>, mut request: Request, next: Next) -> 
         let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         let host = named.or_else(|| request.uri().host()).unwrap_or_default().to_owned();
         let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
-        match page_of(&app, &host, &query).await {
+        match Box::pin(page_of(&app, &host, &query)).await {
             Ok(Some(page)) => *request.uri_mut() = page,
             Ok(None) => {}
             Err(error) => {

@@ -118,11 +118,13 @@ pub(crate) async fn around(State(writes): State<Writes>, request: Request, next:
     let scope = RequestScope::new(line);
     if has_key {
         let request = Request::from_parts(parts, body);
-        return idempotency::once(&writes, scope, success, request, next).await.unwrap_or_else(ApiError::into_response);
+        // On the heap, here and below: few requests come this way, and all would keep room for it.
+        let once = Box::pin(idempotency::once(&writes, scope, success, request, next));
+        return once.await.unwrap_or_else(ApiError::into_response);
     }
     parts.extensions.insert(Write { scope: Arc::clone(&scope), attempt: None });
     let response = scope.run(next.run(Request::from_parts(parts, body))).await;
-    correct_status(&writes.app, &scope, response.status()).await;
+    Box::pin(correct_status(&writes.app, &scope, response.status())).await;
     response
 }
 
@@ -177,7 +179,7 @@ fn audit_line(app: &App, parts: &Parts, method: &'static str, operation: &str, s
 pub(crate) async fn enter(parts: &Parts, app: &App, principal: &Principal) -> Result<(), Error> {
     let Some(write) = parts.extensions.get::<Write>() else { return Ok(()) };
     if let Some(attempt) = &write.attempt {
-        attempt.begin(app, &write.scope, principal).await?;
+        Box::pin(attempt.begin(app, &write.scope, principal)).await?;
     }
     let (credential, is_visitor) = credential(principal);
     let (tenant, user) = (principal.tenant, principal.user);

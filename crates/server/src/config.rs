@@ -117,6 +117,8 @@ section! { Limits {
     message_characters: usize,
     message_attachments: usize,
     image_bytes: u64,
+    #[serde(deserialize_with = "duration")]
+    attachment_time: Duration,
     attachment_characters: usize,
     context_characters: usize,
     history_messages: usize,

@@ -27,6 +27,9 @@ use url::Url;
 
 use crate::config::Config;
 
+/// Attached documents that are read at the same time.
+const ATTACHMENTS_AT_ONCE: usize = 2;
+
 /// Keeps other servers away from the data directory while it is held: the search index belongs to one
 /// process, wherever the database is.
 pub(crate) fn hold_data_dir(data: &Path) -> Result<File> {
@@ -72,20 +75,24 @@ pub(crate) async fn build(config: &Config, data: &Path, openai_key: Option<Strin
         address_space_bytes: config.ingestion.memory_bytes,
         ..ParseLimits::default()
     };
-    let parser = BoxedParser::new(BoxedParserConfig {
-        // The running program itself, also after its file was replaced by an upgrade.
-        executable: "/proc/self/exe".into(),
-        arguments: vec![crate::PARSE_DOCUMENT.into()],
-        limits,
-        concurrency: config.ingestion.workers,
-    });
+    let parser = |limits, concurrency| {
+        BoxedParser::new(BoxedParserConfig {
+            // The running program itself, also after its file was replaced by an upgrade.
+            executable: "/proc/self/exe".into(),
+            arguments: vec![crate::PARSE_DOCUMENT.into()],
+            limits,
+            concurrency,
+        })
+    };
+    let of_attachments = ParseLimits { wall: config.limits.attachment_time, ..limits };
     let app = App::new(Parts {
         db,
         blobs,
         clock,
         master_key,
         catalogue,
-        parser,
+        parser: parser(limits, config.ingestion.workers),
+        attachment_parser: parser(of_attachments, ATTACHMENTS_AT_ONCE),
         outbound,
         text_index,
         vector_index,
@@ -157,6 +164,7 @@ fn settings(config: &Config) -> Result<Settings> {
         max_message_characters: limits.message_characters,
         max_attachments: limits.message_attachments,
         max_image_bytes: limits.image_bytes,
+        attachment_time: limits.attachment_time,
         attachment_characters: limits.attachment_characters,
         context_characters: limits.context_characters,
         history_messages: limits.history_messages,

@@ -37,7 +37,7 @@ use crate::search::{Found, SearchResult, search};
 use crate::side_calls::{Aide, Spent};
 use crate::timing::{ProcessingTime, since};
 use crate::turn_plan::{TurnPlan, turn_plan};
-use crate::{App, attachments, events, labels, messages, rate_limit, spending};
+use crate::{App, attachments, events, further_scopes, labels, messages, rate_limit, spending};
 
 /// Bytes of an answer's text and reasoning at most.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -112,7 +112,7 @@ pub async fn start_in_web_chat(
     web_chat: WebChatId,
     mut question: Question,
 ) -> Result<Reader> {
-    let view = crate::web_chats::get(app, principal.tenant, web_chat).await?;
+    let view = Box::pin(crate::web_chats::get(app, principal.tenant, web_chat)).await?;
     let inbox = view.inbox.map(|(id, _)| id).ok_or(Error::NotFound("web chat"))?;
     let visitor = principal.visitor();
     let mut asked = Asked { chatbot: view.web_chat.chatbot_id, limits: None, display: Display::ALL };
@@ -157,6 +157,7 @@ async fn begin(
     question: Question,
 ) -> Result<Reader> {
     let started = Instant::now();
+    further_scopes::check_question(principal, &question)?;
     validate(app, &question)?;
     if app.stopping.is_cancelled() {
         return Err(Error::Unavailable("the server is stopping; try again in a moment".to_owned()));
@@ -165,7 +166,7 @@ async fn begin(
         .try_acquire_owned()
         .map_err(|_full| Error::Unavailable("too many answers are being made; try again in a moment".to_owned()))?;
     let plan = turn_plan(app, principal.tenant, chatbot).await?;
-    let chat = app.catalogue.chat(app, principal.tenant, plan.chatbot.model_id).await?;
+    let chat = Box::pin(app.catalogue.chat(app, principal.tenant, plan.chatbot.model_id)).await?;
     let (task_app, principal, tenant) = (app.clone(), *principal, principal.tenant);
     // A page that lost its connection comes back; a program that went away does not.
     let grace = if principal.visitor().is_some() { app.settings.visitor_grace } else { app.settings.api_grace };
@@ -174,11 +175,12 @@ async fn begin(
     // anybody who answers it. Its reader is dropped then, which stops the answer as always.
     let starting = app.tasks.spawn(carried(async move {
         let place = (plan.chatbot.id, question.channel.map_or(plan.inbox, |channel| channel.inbox));
-        let mut ready = conversation_turn::resolve(&task_app, tenant, place, &question).await?;
+        // On the heap, here and below, so that a request that waits keeps no room for what is over.
+        let mut ready = Box::pin(conversation_turn::resolve(&task_app, tenant, place, &question)).await?;
         if let Some(web_chat) = &limits {
-            ready.allowance = spending::allowance(&task_app, tenant, web_chat).await?;
+            ready.allowance = Box::pin(spending::allowance(&task_app, tenant, web_chat)).await?;
         }
-        let open = conversation_turn::open(&task_app, tenant, (place, ready), &question).await?;
+        let open = Box::pin(conversation_turn::open(&task_app, tenant, (place, ready), &question)).await?;
         let channel = (if question.channel.is_some() { "web" } else { "api" }).to_owned();
         let turn = Turn { plan, chat, open, question, tenant, channel, reply: None, started, slot };
         let answer = task_app.streams.start(turn.about(), grace);

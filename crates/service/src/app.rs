@@ -38,8 +38,10 @@ pub struct Parts {
     pub master_key: MasterKey,
     /// The models.
     pub catalogue: Catalogue,
-    /// Reads documents.
+    /// Reads documents of knowledge bases.
     pub parser: BoxedParser,
+    /// Reads documents that are attached to messages, so that no answer waits for ingestion.
+    pub attachment_parser: BoxedParser,
     /// Calls addresses that organisations choose, and refuses private ones.
     pub outbound: Outbound,
     /// Finds passages by words.
@@ -73,8 +75,10 @@ pub struct Inner {
     pub master_key: MasterKey,
     /// The models.
     pub catalogue: Catalogue,
-    /// Reads documents.
+    /// Reads documents of knowledge bases.
     pub parser: BoxedParser,
+    /// Reads documents that are attached to messages, so that no answer waits for ingestion.
+    pub attachment_parser: BoxedParser,
     /// Calls addresses that organisations choose, and refuses private ones.
     pub outbound: Outbound,
     /// Finds passages by words.
@@ -145,6 +149,7 @@ impl App {
                 master_key: parts.master_key,
                 catalogue: parts.catalogue,
                 parser: parts.parser,
+                attachment_parser: parts.attachment_parser,
                 outbound: parts.outbound,
                 text_index: Arc::new(parts.text_index),
                 vector_index: Arc::new(parts.vector_index),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use parlance_domain::kind::{AttachmentId, ConversationId};
 use parlance_domain::{Error, Principal, Result, Tenant};
-use parlance_ingestion::{ParseEvent, ParseOptions};
+use parlance_ingestion::{ParseErrorKind, ParseEvent, ParseOptions};
 use parlance_llm::Image;
 use parlance_storage::attachments::{self, Attachment};
 use parlance_storage::uploads::Upload;
@@ -11,6 +11,9 @@ use parlance_storage::{Listing, Page, conversations, uploads};
 use tokio::sync::mpsc;
 
 use crate::App;
+
+/// What the model is told of a document whose time was over.
+const TOO_LATE: &str = "could not be read in time";
 
 /// An attachment of an upload that a request names. A visitor has only uploads of their own.
 pub async fn create(
@@ -25,9 +28,8 @@ pub async fn create(
     let tenant = principal.tenant;
     let upload = {
         let mut tx = app.db.read(tenant).await?;
-        crate::uploads::resolve(app, &mut tx, tenant, file).await?
+        crate::uploads::resolve_attachment(app, &mut tx, principal, file).await?
     };
-    let upload = upload.filter(|upload| crate::uploads::may_use(principal, upload));
     let upload = upload.ok_or_else(|| crate::uploads::unknown("file"))?;
     attach(app, tenant, &upload, filename, kind, conversation).await
 }
@@ -153,8 +155,15 @@ pub(crate) async fn image(app: &App, attachment: &Attachment, budget: &mut u64) 
     Some(Image { media_type: attachment.media_type.clone(), bytes: Bytes::from(bytes) })
 }
 
-/// The beginning of a document's text, or why there is none.
+/// The beginning of a document's text, or why there is none. Somebody waits for it, so it has a time
+/// and a parser of its own.
 pub(crate) async fn text(app: &App, attachment: &Attachment) -> Result<String, String> {
+    // Dropping the parse ends its child.
+    let read = tokio::time::timeout(app.settings.attachment_time, read(app, attachment)).await;
+    read.unwrap_or_else(|_elapsed| Err(TOO_LATE.to_owned()))
+}
+
+async fn read(app: &App, attachment: &Attachment) -> Result<String, String> {
     let limit = app.settings.attachment_characters;
     let gone = "the file could not be opened";
     let file = app.blobs.open_file(&attachment.blob_key).await.map_err(|error| {
@@ -183,12 +192,14 @@ pub(crate) async fn text(app: &App, attachment: &Attachment) -> Result<String, S
         text
     };
     // Dropping the parse, when there is text enough, ends its child.
-    let parse = app.parser.parse(file, &attachment.filename, &options, sender);
+    let parse = app.attachment_parser.parse(file, &attachment.filename, &options, sender);
     tokio::pin!(parse, gather);
     tokio::select! {
         text = &mut gather => Ok(text),
         parsed = &mut parse => match parsed {
             Ok(_) => Ok(gather.await),
+            // What is said to people who upload knowledge does not fit here.
+            Err(error) if error.kind == ParseErrorKind::TimedOut => Err(TOO_LATE.to_owned()),
             Err(error) => Err(error.reason),
         },
     }

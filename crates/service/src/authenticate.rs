@@ -171,7 +171,9 @@ pub async fn authenticate(app: &App, authorization: Option<&[u8]>) -> Result<Pri
     }
     let key = match header.split_once(' ') {
         Some((scheme, key)) if scheme.eq_ignore_ascii_case("api-key") => key.trim(),
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("visitor") => return visitor(app, token.trim()).await,
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("visitor") => {
+            return Box::pin(visitor(app, token.trim())).await;
+        }
         _ => return Err(Error::Unauthenticated(FORMAT)),
     };
     if key.is_empty() || key.len() > 256 || !key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
@@ -183,6 +185,11 @@ pub async fn authenticate(app: &App, authorization: Option<&[u8]>) -> Result<Pri
     if let Some((principal, expires_at)) = app.keys.get(&hash) {
         return if alive(expires_at) { Ok(principal) } else { Err(Error::Unauthenticated(UNKNOWN)) };
     }
+    // On the heap: most requests do not come to this, and all would keep room for it.
+    Box::pin(look_up(app, hash, now)).await
+}
+
+async fn look_up(app: &App, hash: [u8; 32], now: Timestamp) -> Result<Principal> {
     let mut tx = app.db.read(Scope::System).await?;
     let stored = api_keys::by_hash(&mut tx, &hex::encode(hash)).await?;
     let stored = stored.ok_or(Error::Unauthenticated(UNKNOWN))?;

@@ -57,18 +57,24 @@ fn parts(db: parlance_storage::Db, blobs: Blobs, folder: &Path, clock: &Arc<Manu
         clock: Arc::clone(clock) as _,
         master_key: MasterKey::load_or_create(&folder.join("master.key")).unwrap(),
         catalogue: Catalogue::new(factory, &[]).unwrap(),
-        parser: BoxedParser::new(BoxedParserConfig {
-            executable: "/bin/false".into(),
-            arguments: Vec::new(),
-            limits: ParseLimits::default(),
-            concurrency: 1,
-        }),
+        parser: parser(),
+        attachment_parser: parser(),
         outbound: guarded,
         text_index: TextIndex::open(&folder.join("text")).unwrap().index,
         vector_index: VectorIndex::open(&folder.join("vectors")).unwrap().index,
         settings: Settings::new(Url::parse("http://127.0.0.1:8080").unwrap()),
         retention: Retention { time: Duration::from_mins(1), bytes: 1 << 20 },
     }
+}
+
+/// A parser that reads nothing.
+fn parser() -> BoxedParser {
+    BoxedParser::new(BoxedParserConfig {
+        executable: "/bin/false".into(),
+        arguments: Vec::new(),
+        limits: ParseLimits::default(),
+        concurrency: 1,
+    })
 }
 
 impl World {
@@ -119,14 +125,17 @@ impl World {
 
     async fn form(&self) -> uploads::UploadForm {
         let request = UploadRequest { filename: "a.txt".into(), model_name: "chatbot-file".into(), file_size: 5 };
+        uploads::presign(&self.app, &self.principal(), &request).await.unwrap()
+    }
+
+    fn principal(&self) -> Principal {
         let key = PrincipalKind::ApiKey(self.app.new_id());
-        let principal = Principal { tenant: self.tenant, user: None, kind: key, scopes: Scopes::all() };
-        uploads::presign(&self.app, &principal, &request).await.unwrap()
+        Principal { tenant: self.tenant, user: None, kind: key, scopes: Scopes::all() }
     }
 
     async fn create_file(&self, form: &uploads::UploadForm) -> parlance_domain::Result<Vec<File>> {
         let new = NewFile { file: form.key.clone(), filename: None, raw_metadata: None, labels: Vec::new() };
-        let made = crate::files::create(&self.app, self.tenant, self.base, vec![new]).await?;
+        let made = crate::files::create(&self.app, &self.principal(), self.base, vec![new]).await?;
         Ok(made.into_iter().map(|file| file.item).collect())
     }
 
@@ -271,7 +280,7 @@ async fn an_answer_that_a_crash_ended_leaves_a_record() {
     let (app, tenant) = (&world.app, world.tenant);
     let draft = ChatbotDraft { name: Some("Bot".into()), ..ChatbotDraft::default() };
     let (bot, _) = crate::chatbots::create(app, tenant, draft).await.unwrap();
-    let draft = WebChatDraft { daily_reply_limit: Some(Some(5)), ..WebChatDraft::default() };
+    let draft = WebChatDraft { daily_reply_limit: Some(Some(5)), scopes: Scopes::all(), ..WebChatDraft::default() };
     let page = crate::web_chats::create(app, tenant, draft).await.unwrap();
     let inbox = page.inbox.as_ref().unwrap().0;
     let channel = Some(Channel { inbox, visitor: None });

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId, ToolId, WebChatId};
-use parlance_domain::{Error, FieldErrors, Result, Tenant, Timestamp, Visitor};
+use parlance_domain::{Error, FieldErrors, Result, Scopes, Tenant, Timestamp, Visitor};
 use parlance_outbound::parse_url;
 use parlance_retrieval::fold;
 use parlance_storage::chatbots::{self, Chatbot, Filter, ListedChatbot};
@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use crate::models::{ModelEntry, ModelRole};
 use crate::query_metadata::Layer;
 use crate::search::MAX_CHUNKS;
-use crate::{App, Warnings, listed_ids};
+use crate::{App, Warnings, further_scopes, listed_ids};
 
 /// Characters of a name.
 const MAX_NAME: usize = 255;
@@ -53,6 +53,8 @@ pub struct ChatbotDraft {
     pub tools: Option<Vec<ToolId>>,
     /// Fields that are kept and returned, by their names in the API.
     pub settings: Map<String, Value>,
+    /// What whoever asks may do: see [`crate::further_scopes`].
+    pub scopes: Scopes,
 }
 
 /// An assistant with what is shown of it.
@@ -93,6 +95,7 @@ pub async fn get(app: &App, tenant: Tenant, id: ChatbotId) -> Result<ChatbotView
         let webhook = webhooks::endpoint(&mut tx, tenant, id).await?.unwrap_or_default();
         (chatbot, bases, tools, web_chats::of_api(&mut tx, tenant, id).await?, webhook)
     };
+    let chatbot = Chatbot { settings: crate::database_url::shown(&chatbot.settings), ..chatbot };
     let model = app.catalogue.chat(app, tenant, chatbot.model_id).await?.entry;
     let api_web_chat = web_chat.map(|web_chat| web_chat.id);
     Ok(ChatbotView { chatbot, model, knowledge_bases: bases, tools, api_web_chat, webhook })
@@ -121,16 +124,17 @@ pub async fn list(app: &App, tenant: Tenant, filter: &Filter, page: Page) -> Res
 /// Adds an assistant with its hidden web chat and inbox.
 ///
 /// # Errors
-/// Wrong fields; `Refused` for somebody whom groups limit.
-pub async fn create(app: &App, tenant: Tenant, draft: ChatbotDraft) -> Result<(ChatbotView, Warnings)> {
+/// Wrong fields; `Refused` for somebody whom groups limit; `Forbidden` for what it would reach.
+pub async fn create(app: &App, tenant: Tenant, mut draft: ChatbotDraft) -> Result<(ChatbotView, Warnings)> {
     check_may_add(tenant)?;
     if draft.name.is_none() {
         return Err(Error::field("name", "This field is required."));
     }
     check_links(&draft)?;
+    further_scopes::check_new(&draft)?;
     let mut chatbot = blank(app);
-    let (model, warnings) = pick_model(app, tenant, &draft).await?;
-    apply(app, &mut chatbot, &draft, model)?;
+    let mut warnings = pick_model(app, tenant, &mut draft).await?;
+    apply(app, tenant, &mut chatbot, &draft, &mut warnings)?;
     let linked = (draft.knowledge_bases.unwrap_or_default(), draft.tools.unwrap_or_default());
     let id = insert(app, tenant, chatbot, linked).await?;
     Ok((get(app, tenant, id).await?, warnings))
@@ -228,16 +232,23 @@ pub(crate) async fn insert_web_chat(
 }
 
 /// Changes an assistant.
-pub async fn update(app: &App, tenant: Tenant, id: ChatbotId, draft: ChatbotDraft) -> Result<(ChatbotView, Warnings)> {
+pub async fn update(
+    app: &App,
+    tenant: Tenant,
+    id: ChatbotId,
+    mut draft: ChatbotDraft,
+) -> Result<(ChatbotView, Warnings)> {
     check_links(&draft)?;
-    let (model, warnings) = pick_model(app, tenant, &draft).await?;
+    let mut warnings = pick_model(app, tenant, &mut draft).await?;
     let writer = app.clone();
-    app.db
+    let warnings = app
+        .db
         .write(tenant, move |tx| {
             Box::pin(async move {
                 lock(tx, tenant, Row::Chatbot(id)).await?;
                 let mut chatbot = chatbots::get(tx, tenant, id).await?.ok_or(Error::NotFound("chatbot"))?;
-                apply(&writer, &mut chatbot, &draft, model)?;
+                further_scopes::check_change(tx, tenant, id, &draft).await?;
+                apply(&writer, tenant, &mut chatbot, &draft, &mut warnings)?;
                 chatbot.updated_at = writer.now();
                 chatbots::update(tx, tenant, &chatbot).await?;
                 if draft.webhook_url.is_some() {
@@ -247,10 +258,10 @@ pub async fn update(app: &App, tenant: Tenant, id: ChatbotId, draft: ChatbotDraf
                 if let Some(bases) = draft.knowledge_bases {
                     set_knowledge_bases(tx, tenant, id, &bases).await?;
                 }
-                match draft.tools {
-                    Some(tools) => crate::tools::set_of_chatbot(tx, tenant, id, &tools).await,
-                    None => Ok(()),
+                if let Some(tools) = draft.tools {
+                    crate::tools::set_of_chatbot(tx, tenant, id, &tools).await?;
                 }
+                Ok(warnings)
             })
         })
         .await?;
@@ -302,7 +313,9 @@ pub async fn duplicate(app: &App, tenant: Tenant, id: ChatbotId) -> Result<Chatb
     };
     check_may_add(tenant)?;
     let now = app.now();
-    chatbot.id = app.new_id();
+    let copy = app.new_id();
+    chatbot.settings = crate::database_url::copied(&app.master_key, tenant, &chatbot, copy)?;
+    chatbot.id = copy;
     let suffix = " (copy)";
     chatbot.name = chatbot.name.chars().take(MAX_NAME - suffix.len()).collect::<String>() + suffix;
     chatbot.name_folded = fold(&chatbot.name);
@@ -339,21 +352,23 @@ fn check_webhook_url(app: &App, address: &str) -> Result<(), String> {
     app.outbound.check(&url).map_err(|refused| format!("Enter another URL: {refused}."))
 }
 
-/// The model that a draft means, if it says anything about it.
-async fn pick_model(app: &App, tenant: Tenant, draft: &ChatbotDraft) -> Result<(Option<Option<ModelId>>, Warnings)> {
+/// Puts the model that a draft means in place of the one that it names.
+async fn pick_model(app: &App, tenant: Tenant, draft: &mut ChatbotDraft) -> Result<Warnings> {
     let mut warnings = Warnings::default();
-    let model = match draft.model {
-        Some(Some(id)) => {
-            Some(crate::knowledge_bases::pick(app, tenant, ModelRole::Chat, Some(id), &mut warnings).await?)
-        }
-        // Without a choice the assistant follows the default, whatever that becomes.
-        Some(None) => Some(None),
-        None => None,
-    };
-    Ok((model, warnings))
+    // Without a choice the assistant follows the default, whatever that becomes.
+    if let Some(Some(id)) = draft.model {
+        draft.model = Some(crate::knowledge_bases::pick(app, tenant, ModelRole::Chat, Some(id), &mut warnings).await?);
+    }
+    Ok(warnings)
 }
 
-fn apply(app: &App, chatbot: &mut Chatbot, draft: &ChatbotDraft, model: Option<Option<ModelId>>) -> Result<()> {
+fn apply(
+    app: &App,
+    tenant: Tenant,
+    chatbot: &mut Chatbot,
+    draft: &ChatbotDraft,
+    warnings: &mut Warnings,
+) -> Result<()> {
     let mut errors = FieldErrors::default();
     if let Some(name) = &draft.name {
         check_name(&mut errors, name);
@@ -387,14 +402,10 @@ fn apply(app: &App, chatbot: &mut Chatbot, draft: &ChatbotDraft, model: Option<O
     }
     errors.finish()?;
     chatbot.enable_evaluation = draft.enable_evaluation.unwrap_or(chatbot.enable_evaluation);
-    chatbot.model_id = model.unwrap_or(chatbot.model_id);
+    chatbot.model_id = draft.model.unwrap_or(chatbot.model_id);
     if let Some(value) = draft.settings.get(QUERY_METADATA) {
         Layer::parse(Some(&value.to_string()), QUERY_METADATA)?;
     }
-    if !draft.settings.is_empty() {
-        let mut settings: Map<String, Value> = serde_json::from_str(&chatbot.settings).unwrap_or_default();
-        settings.extend(draft.settings.clone());
-        chatbot.settings = Value::Object(settings).to_string();
-    }
+    chatbot.settings = crate::database_url::merged(&app.master_key, tenant, chatbot, &draft.settings, warnings)?;
     Ok(())
 }

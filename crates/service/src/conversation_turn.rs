@@ -16,7 +16,7 @@ use crate::spending::{self, Allowance};
 use crate::{App, events, keyword};
 
 /// Name of a contact who did not say theirs.
-const ANONYMOUS: &str = "訪客";
+pub(crate) const ANONYMOUS: &str = "訪客";
 /// Characters of a conversation's title.
 const TITLE_CHARACTERS: usize = 60;
 

@@ -123,7 +123,7 @@ mod tests {
         let changes = displays.get(one, now).unwrap_err();
         displays.put(one, (changes, now), Display::TEXT);
         let moment = Duration::from_millis(1);
-        assert_eq!(displays.get(one, now + CACHE_TIME - moment), Ok(Display::TEXT));
+        assert_eq!(displays.get(one, now + CACHE_TIME.saturating_sub(moment)), Ok(Display::TEXT));
         assert_eq!(displays.get(one, now + CACHE_TIME), Err(changes), "another node may have changed it");
         assert!(displays.get(other, now).is_err());
     }

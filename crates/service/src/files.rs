@@ -1,7 +1,7 @@
 //! Files of knowledge bases.
 
 use parlance_domain::kind::{FileId, KnowledgeBaseId, ParserId};
-use parlance_domain::{Error, FieldErrors, Id, Result, Tenant};
+use parlance_domain::{Error, FieldErrors, Id, Principal, Result, Tenant};
 use parlance_ingestion::Format;
 use parlance_retrieval::fold;
 use parlance_storage::files::{self, File, Filter};
@@ -10,6 +10,7 @@ use parlance_storage::uploads::Upload;
 use parlance_storage::{Listing, Page, Tx, jobs, knowledge_bases, labels as label_rows, passages, uploads};
 use uuid::Uuid;
 
+use crate::further_scopes::Use;
 use crate::ingest::{self, Ingest};
 use crate::labels::{self, LabelRef, Labelled};
 use crate::place::Place;
@@ -58,10 +59,11 @@ pub(crate) fn check_metadata(path: &str, raw_metadata: Option<&str>) -> Result<(
 /// Adds files of finished uploads to a base and queues their ingestion. All or none.
 pub async fn create(
     app: &App,
-    tenant: Tenant,
+    principal: &Principal,
     base: KnowledgeBaseId,
     new: Vec<NewFile>,
 ) -> Result<Vec<Labelled<File>>> {
+    let tenant = principal.tenant;
     if new.is_empty() || new.len() > MAX_FILES {
         return Err(Error::field("files", format!("Give 1 to {MAX_FILES} files.")));
     }
@@ -72,7 +74,7 @@ pub async fn create(
         let mut errors = FieldErrors::default();
         for (position, file) in new.into_iter().enumerate() {
             check_metadata(&format!("files.{position}.rawUserDefineMetadata"), file.raw_metadata.as_deref())?;
-            match crate::uploads::resolve(app, &mut tx, tenant, &file.file).await? {
+            match crate::uploads::resolve(app, &mut tx, tenant, (principal.scopes, Use::File), &file.file).await? {
                 Some(upload) => resolved.push((upload, file)),
                 None => errors.add(format!("files.{position}.file"), crate::uploads::UNKNOWN),
             }

@@ -44,7 +44,8 @@ pub fn new_key() -> Result<String> {
 }
 
 /// Fills an empty installation; `None` when there is an organisation already. `fixed_key` is used
-/// instead of a generated one, and is made good at every start. `keep` is given everything before it
+/// instead of a generated one, and is made good at every start: it stays the first owner's, and is a
+/// present owner's once they were removed. `keep` is given everything before it
 /// is committed: the key is stored nowhere else, so that a process that dies would lose it.
 pub async fn prepare(
     app: &App,
@@ -122,7 +123,9 @@ pub async fn add_organisation(
 
 async fn ensure_key(app: &App, tenant: Tenant, owner: UserId, key: &str) -> Result<()> {
     let row = owner_key(app, tenant, owner, key);
-    app.db.write(tenant, move |tx| Box::pin(async move { api_keys::upsert(tx, tenant, &row).await })).await
+    app.db.write(tenant, move |tx| Box::pin(async move { api_keys::upsert(tx, tenant, &row).await })).await?;
+    app.keys.forget_organisation(tenant);
+    Ok(())
 }
 
 fn owner_key(app: &App, tenant: Tenant, owner: UserId, key: &str) -> ApiKey {

@@ -30,7 +30,7 @@ pub struct InboxDraft {
     pub query_metadata: Option<Option<Value>>,
     /// How visitors sign in; `Some(None)` clears it.
     pub sign_auth: Option<Option<Value>>,
-    /// The web chat of a new inbox.
+    /// The web chat of a new inbox, and what whoever asks may do.
     pub web_chat: WebChatDraft,
 }
 
@@ -98,7 +98,8 @@ pub async fn update(app: &App, tenant: Tenant, id: InboxId, draft: InboxDraft) -
             let field = if chatbot.is_some() { "chatbot" } else { "signAuth" };
             return Err(Error::field(field, "The web chat of this inbox was removed."));
         };
-        let change = WebChatDraft { chatbot, sign_auth: draft.sign_auth.clone(), ..WebChatDraft::default() };
+        let (sign_auth, scopes) = (draft.sign_auth.clone(), draft.web_chat.scopes);
+        let change = WebChatDraft { chatbot, sign_auth, scopes, ..WebChatDraft::default() };
         crate::web_chats::update(app, tenant, web_chat, change).await?;
     }
     let writer = app.clone();

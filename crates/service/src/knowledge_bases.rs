@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId};
-use parlance_domain::{Error, FieldErrors, Result, Tenant};
+use parlance_domain::{Error, FieldErrors, Result, Scopes, Tenant};
 use parlance_retrieval::fold;
 use parlance_storage::knowledge_bases::{self, Filter, KnowledgeBase};
 use parlance_storage::row_lock::{Row, lock};
@@ -13,7 +13,7 @@ use crate::models::ModelRole;
 use crate::query_metadata::{self, Layer};
 use crate::search::{MAX_CHUNKS, SearchResult, search};
 use crate::turn_plan::turn_plan;
-use crate::{App, Warnings, listed_ids};
+use crate::{App, Warnings, further_scopes, listed_ids};
 
 /// Neighbouring sentences at most.
 const MAX_WINDOW: i64 = 20;
@@ -41,6 +41,8 @@ pub struct KnowledgeBaseDraft {
     pub enable_rerank: Option<bool>,
     /// The assistants that answer from it.
     pub chatbots: Option<Vec<ChatbotId>>,
+    /// What whoever asks may do: other assistants than before need `chatbots:write`.
+    pub scopes: Scopes,
 }
 
 /// A base with what is shown of it.
@@ -113,15 +115,15 @@ pub async fn create(app: &App, tenant: Tenant, draft: KnowledgeBaseDraft) -> Res
     let mut draft = draft;
     draft.embedding_model.get_or_insert(None);
     draft.reranker_model.get_or_insert(None);
-    let (models, warnings) = pick_models(app, tenant, &draft).await?;
-    apply(&mut base, &draft, models)?;
+    let warnings = pick_models(app, tenant, &mut draft).await?;
+    apply(&mut base, &draft)?;
     let row = base.clone();
     let view = app
         .db
         .write(tenant, move |tx| {
             Box::pin(async move {
                 knowledge_bases::insert(tx, tenant, &row).await?;
-                set_chatbots(tx, tenant, row.id, draft.chatbots).await?;
+                set_chatbots(tx, tenant, row.id, draft.chatbots, draft.scopes).await?;
                 view(tx, tenant, row).await
             })
         })
@@ -136,9 +138,9 @@ pub async fn update(
     app: &App,
     tenant: Tenant,
     id: KnowledgeBaseId,
-    draft: KnowledgeBaseDraft,
+    mut draft: KnowledgeBaseDraft,
 ) -> Result<(KnowledgeBaseView, Warnings)> {
-    let (models, warnings) = pick_models(app, tenant, &draft).await?;
+    let warnings = pick_models(app, tenant, &mut draft).await?;
     let writer = app.clone();
     let (view, re_embed) = app
         .db
@@ -148,11 +150,11 @@ pub async fn update(
                 let known = knowledge_bases::get(tx, tenant, id).await?;
                 let mut row = known.ok_or(Error::NotFound("knowledge base"))?;
                 let model_before = row.embedding_model_id;
-                apply(&mut row, &draft, models)?;
+                apply(&mut row, &draft)?;
                 row.updated_at = writer.now();
                 let re_embed = row.embedding_model_id != model_before;
                 knowledge_bases::update(tx, tenant, &row).await?;
-                set_chatbots(tx, tenant, id, draft.chatbots).await?;
+                set_chatbots(tx, tenant, id, draft.chatbots, draft.scopes).await?;
                 if re_embed {
                     crate::re_embedding::enqueue(tx, &writer, tenant, id).await?;
                     crate::faq_vectors::enqueue(tx, &writer, tenant, id).await?;
@@ -214,31 +216,30 @@ async fn set_chatbots(
     tenant: Tenant,
     id: KnowledgeBaseId,
     chatbot_ids: Option<Vec<ChatbotId>>,
+    scopes: Scopes,
 ) -> Result<()> {
     let Some(chatbot_ids) = chatbot_ids else { return Ok(()) };
     listed_ids::check_length("chatbots", chatbot_ids.len())?;
+    further_scopes::check_assistants(tx, tenant, scopes, (id, &chatbot_ids)).await?;
     let known = chatbots::existing_of(tx, tenant, &chatbot_ids).await?;
     listed_ids::check_known("chatbots", &chatbot_ids, &known, "No chatbot has this id.")?;
     knowledge_bases::set_chatbots(tx, tenant, id, &chatbot_ids).await
 }
 
-/// The models for embedding and for ranking that a draft means, if it says anything about them.
-type PickedModels = (Option<Option<ModelId>>, Option<Option<ModelId>>);
-
-async fn pick_models(app: &App, tenant: Tenant, draft: &KnowledgeBaseDraft) -> Result<(PickedModels, Warnings)> {
+/// Puts the models that a draft means in place of those that it names.
+async fn pick_models(app: &App, tenant: Tenant, draft: &mut KnowledgeBaseDraft) -> Result<Warnings> {
     let mut warnings = Warnings::default();
-    let embedding = match draft.embedding_model {
-        Some(model) => Some(pick(app, tenant, ModelRole::Embedding, model, &mut warnings).await?),
-        None => None,
-    };
-    let reranker = match draft.reranker_model {
-        Some(model) => Some(pick(app, tenant, ModelRole::Rerank, model, &mut warnings).await?),
-        None => None,
-    };
-    Ok(((embedding, reranker), warnings))
+    for (role, named) in
+        [(ModelRole::Embedding, &mut draft.embedding_model), (ModelRole::Rerank, &mut draft.reranker_model)]
+    {
+        if let Some(id) = *named {
+            *named = Some(pick(app, tenant, role, id, &mut warnings).await?);
+        }
+    }
+    Ok(warnings)
 }
 
-fn apply(base: &mut KnowledgeBase, draft: &KnowledgeBaseDraft, (embedding, reranker): PickedModels) -> Result<()> {
+fn apply(base: &mut KnowledgeBase, draft: &KnowledgeBaseDraft) -> Result<()> {
     let mut errors = FieldErrors::default();
     if let Some(name) = &draft.name {
         crate::chatbots::check_name(&mut errors, name);
@@ -268,8 +269,8 @@ fn apply(base: &mut KnowledgeBase, draft: &KnowledgeBaseDraft, (embedding, reran
     errors.finish()?;
     base.enable_hyde = draft.enable_hyde.unwrap_or(base.enable_hyde);
     base.enable_rerank = draft.enable_rerank.unwrap_or(base.enable_rerank);
-    base.embedding_model_id = embedding.unwrap_or(base.embedding_model_id);
-    base.reranker_model_id = reranker.unwrap_or(base.reranker_model_id);
+    base.embedding_model_id = draft.embedding_model.unwrap_or(base.embedding_model_id);
+    base.reranker_model_id = draft.reranker_model.unwrap_or(base.reranker_model_id);
     Ok(())
 }
 

@@ -234,7 +234,11 @@ fn checked_permissions(principal: &Principal, permissions: &[Permission]) -> Res
 }
 
 /// Makes a group.
+///
+/// # Errors
+/// Wrong fields; `Refused` for somebody whom groups limit.
 pub async fn add_group(app: &App, principal: &Principal, name: &str, permissions: &[Permission]) -> Result<Group> {
+    check_is_unlimited(principal)?;
     let now = app.now();
     let group = Group {
         id: app.new_id(),
@@ -249,6 +253,9 @@ pub async fn add_group(app: &App, principal: &Principal, name: &str, permissions
 }
 
 /// Changes a group.
+///
+/// # Errors
+/// `NotFound`; wrong fields; `Refused` for somebody whom groups limit.
 pub async fn update_group(
     app: &App,
     principal: &Principal,
@@ -256,6 +263,7 @@ pub async fn update_group(
     name: Option<String>,
     permissions: Option<Vec<Permission>>,
 ) -> Result<Group> {
+    check_is_unlimited(principal)?;
     let name = name.map(|name| checked_name(&name)).transpose()?;
     let permissions = permissions.map(|permissions| checked_permissions(principal, &permissions)).transpose()?;
     let (tenant, now) = (principal.tenant, app.now());
@@ -286,6 +294,9 @@ fn check_is_unlimited(principal: &Principal) -> Result<()> {
 }
 
 /// Removes a group.
+///
+/// # Errors
+/// `NotFound`; `Refused` for somebody whom groups limit.
 pub async fn delete_group(app: &App, principal: &Principal, id: GroupId) -> Result<()> {
     check_is_unlimited(principal)?;
     let tenant = principal.tenant;

@@ -233,8 +233,7 @@ async fn resolve(app: &App, principal: &Principal, new: &NewMessage) -> Result<C
                 }
             }
             NewAttachment::Upload { file, filename, kind } => {
-                let upload = crate::uploads::resolve(app, &mut tx, tenant, file).await?;
-                match upload.filter(|upload| crate::uploads::may_use(principal, upload)) {
+                match crate::uploads::resolve_attachment(app, &mut tx, principal, file).await? {
                     Some(upload) => {
                         let row =
                             from_upload(app, &upload, filename.as_deref(), kind.as_deref(), Some(new.conversation));

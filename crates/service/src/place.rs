@@ -2,7 +2,7 @@
 //! answers from.
 
 use parlance_domain::kind::{ChatbotId, KnowledgeBaseId};
-use parlance_domain::{Error, Result, Tenant};
+use parlance_domain::{Error, Principal, Result, Tenant};
 use parlance_storage::{Tx, chatbots, knowledge_bases};
 
 use crate::App;
@@ -41,8 +41,9 @@ pub async fn check(app: &App, tenant: Tenant, place: Place) -> Result<()> {
 }
 
 /// The base that an assistant's new files and FAQs go to: its oldest one. One is made, with the
-/// assistant's name, when it has none.
-pub async fn base_of_chatbot(app: &App, tenant: Tenant, chatbot: ChatbotId) -> Result<KnowledgeBaseId> {
+/// assistant's name, when it has none; that changes the assistant, which needs `chatbots:write`.
+pub async fn base_of_chatbot(app: &App, principal: &Principal, chatbot: ChatbotId) -> Result<KnowledgeBaseId> {
+    let tenant = principal.tenant;
     let (name, bases) = {
         let mut tx = app.db.read(tenant).await?;
         let row = chatbots::get(&mut tx, tenant, chatbot).await?.ok_or(Error::NotFound("chatbot"))?;
@@ -51,7 +52,12 @@ pub async fn base_of_chatbot(app: &App, tenant: Tenant, chatbot: ChatbotId) -> R
     if let Some(base) = bases.first() {
         return Ok(*base);
     }
-    let draft = KnowledgeBaseDraft { name: Some(name), chatbots: Some(vec![chatbot]), ..KnowledgeBaseDraft::default() };
+    let draft = KnowledgeBaseDraft {
+        name: Some(name),
+        chatbots: Some(vec![chatbot]),
+        scopes: principal.scopes,
+        ..KnowledgeBaseDraft::default()
+    };
     let (made, _) = crate::knowledge_bases::create(app, tenant, draft).await?;
     Ok(made.base.id)
 }

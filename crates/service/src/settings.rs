@@ -62,6 +62,8 @@ pub struct Settings {
     pub max_attachments: usize,
     /// Bytes of all pictures of one message that are handed to a model.
     pub max_image_bytes: u64,
+    /// Time that reading one attached document may take, including waiting for its turn.
+    pub attachment_time: Duration,
     /// Characters of a document attachment that go into the prompt.
     pub attachment_characters: usize,
     /// Characters of passages that go into one prompt.
@@ -115,6 +117,7 @@ impl Settings {
             max_message_characters: 32_000,
             max_attachments: 20,
             max_image_bytes: 20 << 20,
+            attachment_time: Duration::from_secs(20),
             attachment_characters: 20_000,
             context_characters: 24_000,
             history_messages: 12,

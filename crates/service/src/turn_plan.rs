@@ -9,7 +9,7 @@ use parlance_domain::kind::{ChatbotId, InboxId};
 use parlance_domain::{Error, Result, Tenant};
 use parlance_storage::chatbots::{self, Chatbot};
 use parlance_storage::knowledge_bases::{self, KnowledgeBase};
-use parlance_storage::{Tx, inboxes, labels};
+use parlance_storage::{inboxes, labels};
 
 use crate::App;
 use crate::query_metadata::Layer;
@@ -82,10 +82,8 @@ pub(crate) async fn turn_plan(app: &App, tenant: Tenant, chatbot: ChatbotId) -> 
         }
         known.changes
     };
-    let plan = {
-        let mut tx = app.db.read(tenant).await?;
-        Arc::new(read(&mut tx, tenant, chatbot).await?)
-    };
+    // On the heap: most turns do not come to this, and all would keep room for it.
+    let plan = Arc::new(Box::pin(read(app, tenant, chatbot)).await?);
     let mut known = app.plans.known();
     if known.plans.len() >= CACHE_SIZE {
         known.plans.retain(|_, (_, since, _)| since.elapsed() < CACHE_TIME);
@@ -96,7 +94,8 @@ pub(crate) async fn turn_plan(app: &App, tenant: Tenant, chatbot: ChatbotId) -> 
     Ok(plan)
 }
 
-async fn read(tx: &mut Tx, tenant: Tenant, id: ChatbotId) -> Result<TurnPlan> {
+async fn read(app: &App, tenant: Tenant, id: ChatbotId) -> Result<TurnPlan> {
+    let tx = &mut app.db.read(tenant).await?;
     let chatbot = chatbots::get(tx, tenant, id).await?.ok_or(Error::NotFound("chatbot"))?;
     let bases = knowledge_bases::of_chatbot(tx, tenant, id).await?;
     let inbox = inboxes::of_api(tx, tenant, id).await?.ok_or_else(|| Error::bug("a chatbot without its inbox"))?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use parlance_domain::kind::{OrganisationId, Upload as UploadKind, UploadId};
-use parlance_domain::{Error, Id, Principal, Result, Tenant, Timestamp, Visitor};
+use parlance_domain::{Error, Id, Principal, Result, Scopes, Tenant, Timestamp, Visitor};
 use parlance_storage::blobs::Incoming;
 use parlance_storage::uploads::{self, Upload};
 use parlance_storage::{Scope, Tx};
@@ -20,6 +20,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use crate::App;
+use crate::further_scopes::{self, Use};
 use crate::storage_quota::{self, Usage};
 
 /// Characters of a file name.
@@ -123,7 +124,7 @@ pub async fn may_upload(app: &App, principal: &Principal) -> Result<()> {
 }
 
 /// Whether the caller may use an upload: a visitor only what they uploaded themselves.
-pub(crate) fn may_use(principal: &Principal, upload: &Upload) -> bool {
+fn may_use(principal: &Principal, upload: &Upload) -> bool {
     principal.visitor().is_none_or(|visitor| upload.blob_key.starts_with(&folder_of(visitor)))
 }
 
@@ -276,14 +277,40 @@ impl Receiving {
 
 /// The finished upload that a `file` field of a request names: a storage key, an upload's id, or
 /// one of our own file links.
-pub async fn resolve(app: &App, tx: &mut Tx, tenant: Tenant, value: &str) -> Result<Option<Upload>> {
-    if let Some(id) = UploadId::parse(value) {
-        return uploads::by_id(tx, tenant, id).await;
+///
+/// # Errors
+/// `Forbidden` for a key that may not read what the upload is already.
+pub(crate) async fn resolve(
+    app: &App,
+    tx: &mut Tx,
+    tenant: Tenant,
+    (scopes, made): (Scopes, Use),
+    value: &str,
+) -> Result<Option<Upload>> {
+    let upload = match UploadId::parse(value) {
+        Some(id) => uploads::by_id(tx, tenant, id).await?,
+        None => match app.links.blob_key_in(tenant, value, app.now()) {
+            Some(key) => uploads::by_key(tx, tenant, &key).await?,
+            None => None,
+        },
+    };
+    if let Some(upload) = &upload {
+        further_scopes::check_upload(tx, tenant, scopes, (upload, made)).await?;
     }
-    match app.links.blob_key_in(tenant, value, app.now()) {
-        Some(key) => uploads::by_key(tx, tenant, &key).await,
-        None => Ok(None),
-    }
+    Ok(upload)
+}
+
+/// As [`resolve`], for an attachment. A visitor has only what they uploaded themselves.
+pub(crate) async fn resolve_attachment(
+    app: &App,
+    tx: &mut Tx,
+    principal: &Principal,
+    value: &str,
+) -> Result<Option<Upload>> {
+    // A visitor has no permissions; the folder decides for them.
+    let scopes = if principal.visitor().is_some() { Scopes::all() } else { principal.scopes };
+    let upload = resolve(app, tx, principal.tenant, (scopes, Use::Attachment), value).await?;
+    Ok(upload.filter(|upload| may_use(principal, upload)))
 }
 
 /// Removes uploads that nothing refers to: abandoned ones after a day, released ones at once.

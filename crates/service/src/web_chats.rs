@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parlance_domain::kind::{ChatbotId, CustomDomainId, InboxId, JobId, WebChatId};
-use parlance_domain::{Error, FieldErrors, Result, Tenant};
+use parlance_domain::{Error, FieldErrors, Permission, Result, Scopes, Tenant};
 use parlance_retrieval::fold;
 use parlance_storage::custom_domains::{self, CustomDomain};
 use parlance_storage::inboxes::{self, Inbox};
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::App;
 use crate::domains::DomainCheck;
+use crate::further_scopes::Use;
 use crate::sign_auth::SignAuth;
 use crate::web_chat_settings::{Picture, SettingsChanges, WebChatSettings, check_choice, is_web_address};
 
@@ -50,6 +51,9 @@ pub struct WebChatDraft {
     pub pictures: Vec<(&'static str, Option<String>)>,
     /// Looks and switches.
     pub settings: SettingsChanges,
+    /// What whoever asks may do: another assistant than before needs `chatbots:read`, since the web chat
+    /// shows it to its visitors.
+    pub scopes: Scopes,
 }
 
 /// A web chat with what is shown of it.
@@ -122,6 +126,7 @@ pub async fn list(app: &App, tenant: Tenant, filter: &Filter) -> Result<Vec<WebC
 
 /// Adds a web chat with its inbox.
 pub async fn create(app: &App, tenant: Tenant, draft: WebChatDraft) -> Result<WebChatView> {
+    draft.scopes.require(Permission::ReadChatbots)?;
     let (chatbot, name) = chatbot_of(app, tenant, draft.chatbot).await?;
     let now = app.now();
     let web_chat = WebChat {
@@ -170,6 +175,9 @@ pub async fn create(app: &App, tenant: Tenant, draft: WebChatDraft) -> Result<We
 pub async fn update(app: &App, tenant: Tenant, id: WebChatId, draft: WebChatDraft) -> Result<WebChatView> {
     let known = get(app, tenant, id).await?;
     if let Some(chatbot) = draft.chatbot {
+        if chatbot != known.web_chat.chatbot_id {
+            draft.scopes.require(Permission::ReadChatbots)?;
+        }
         chatbot_of(app, tenant, Some(chatbot)).await?;
     }
     let domain = asked_domain(app, &draft, known.custom_domain.as_ref()).await?;
@@ -288,7 +296,7 @@ impl Change {
         let shown_before = settings.pictures.blob_keys();
         for (name, picture) in settings.pictures.all_mut() {
             if let Some((_, value)) = draft.pictures.iter().find(|(field, _)| *field == name) {
-                match read_picture(tx, app, tenant, value.as_deref()).await? {
+                match read_picture(tx, app, tenant, (draft.scopes, value.as_deref())).await? {
                     Ok(read) => *picture = read,
                     Err(message) => errors.add(name, message),
                 }
@@ -408,10 +416,10 @@ async fn read_picture(
     tx: &mut Tx,
     app: &App,
     tenant: Tenant,
-    value: Option<&str>,
+    (scopes, value): (Scopes, Option<&str>),
 ) -> Result<Result<Option<Picture>, &'static str>> {
     let Some(value) = value.map(str::trim).filter(|value| !value.is_empty()) else { return Ok(Ok(None)) };
-    if let Some(upload) = crate::uploads::resolve(app, tx, tenant, value).await? {
+    if let Some(upload) = crate::uploads::resolve(app, tx, tenant, (scopes, Use::Picture), value).await? {
         return Ok(Ok(Some(Picture::Own { blob_key: upload.blob_key, filename: upload.filename })));
     }
     // A page that is served with TLS shows no picture without it.

@@ -38,7 +38,8 @@ pub async fn by_hash(tx: &mut Tx, key_hash: &str) -> Result<Option<ApiKey>> {
     .map_err(fault)
 }
 
-/// Adds a key; one that exists already (by hash) gets the given scopes and lives again.
+/// Adds a key; one that exists already (by hash) gets the given scopes and lives again. It stays its
+/// user's, unless they were removed: a key of nobody is good for nothing.
 pub async fn upsert(tx: &mut Tx, tenant: Tenant, key: &ApiKey) -> Result<()> {
     execute!(
         tx,
@@ -46,7 +47,9 @@ pub async fn upsert(tx: &mut Tx, tenant: Tenant, key: &ApiKey) -> Result<()> {
             "INSERT INTO api_keys (id, org_id, user_id, name, key_hash, scopes, created_at, expires_at, revoked_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
          ON CONFLICT (key_hash) DO UPDATE SET scopes = excluded.scopes, expires_at = excluded.expires_at, \
-         revoked_at = excluded.revoked_at WHERE api_keys.org_id = excluded.org_id"
+         revoked_at = excluded.revoked_at, user_id = CASE WHEN EXISTS (SELECT 1 FROM users AS u \
+         WHERE u.org_id = api_keys.org_id AND u.id = api_keys.user_id AND u.removed_at IS NULL) \
+         THEN api_keys.user_id ELSE excluded.user_id END WHERE api_keys.org_id = excluded.org_id"
         )
         .bind(key.id)
         .bind(tenant.organisation())

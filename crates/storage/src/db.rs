@@ -15,6 +15,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::request_scope::Rider;
 use crate::tx::{Engine as TxEngine, Tx, fault};
+use crate::writer::Operation;
 use crate::{migrate, writer};
 
 /// Writes that may wait for the writer before callers have to wait for a place.
@@ -183,9 +184,10 @@ impl Db {
     /// A connection to read with, which sees what `scope` allows.
     pub async fn read(&self, scope: impl Into<Scope>) -> Result<Tx> {
         let engine = match &self.engine {
-            Engine::Sqlite(sqlite) => TxEngine::Sqlite(sqlite.reads.acquire().await.map_err(fault)?),
+            // On the heap: what opening a connection takes is large, and every request would keep room for it.
+            Engine::Sqlite(sqlite) => TxEngine::Sqlite(Box::pin(sqlite.reads.acquire()).await.map_err(fault)?),
             Engine::Postgres(pool) => {
-                let mut connection = pool.acquire().await.map_err(fault)?;
+                let mut connection = Box::pin(pool.acquire()).await.map_err(fault)?;
                 // Set anew at every checkout: what an earlier user of the connection set is gone.
                 sqlx::query("SELECT set_config('parlance.organisation', $1, FALSE)")
                     .bind(scope.into().setting())
@@ -202,32 +204,33 @@ impl Db {
     /// all of it. It runs to its end even if the caller goes away, so nothing is left half done.
     ///
     /// No network call and no model call in here: on SQLite every other write waits.
-    pub async fn write<T, F>(&self, scope: impl Into<Scope>, operation: F) -> Result<T>
+    pub fn write<T, F>(&self, scope: impl Into<Scope>, operation: F) -> impl Future<Output = Result<T>> + Send
     where
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
     {
-        let scope = scope.into();
+        // On the heap from the start: operations carry whole rows, and every layer below would keep room
+        // for them twice, in thousands of requests at once.
+        self.write_boxed(scope.into(), Box::new(operation))
+    }
+
+    async fn write_boxed<T: Send + 'static>(&self, scope: Scope, operation: Operation<T>) -> Result<T> {
         let Some(rider) = Rider::of(scope) else { return self.submit(scope, operation).await };
         let rider = Arc::new(rider);
         let riding = Arc::clone(&rider);
-        let written = self.submit(scope, move |tx| {
+        let with_rider: Operation<T> = Box::new(move |tx| {
             Box::pin(async move {
                 let value = operation(tx).await?;
                 riding.ride(tx).await?;
                 Ok(value)
             })
         });
-        let written = written.await?;
+        let written = self.submit(scope, with_rider).await?;
         rider.arrived();
         Ok(written)
     }
 
-    async fn submit<T, F>(&self, scope: Scope, operation: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
-    {
+    async fn submit<T: Send + 'static>(&self, scope: Scope, operation: Operation<T>) -> Result<T> {
         match &self.engine {
             Engine::Sqlite(sqlite) => writer::submit(&sqlite.writes, operation).await,
             Engine::Postgres(pool) => {

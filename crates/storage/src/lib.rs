@@ -49,6 +49,7 @@ pub mod replies;
 pub mod request_scope;
 pub mod row_lock;
 pub mod secrets;
+pub mod silent_contacts;
 pub mod snapshot;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -145,6 +145,24 @@ pub async fn release(tx: &mut Tx, tenant: Tenant, blob_key: &str) -> Result<()> 
     }
 }
 
+/// What shows the bytes of an upload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct ShownBy {
+    /// A file of a knowledge base.
+    pub file: bool,
+    /// An attachment.
+    pub attachment: bool,
+}
+
+/// What shows the bytes with this key, besides pictures of web chats.
+pub async fn shown_by(tx: &mut Tx, tenant: Tenant, blob_key: &str) -> Result<ShownBy> {
+    on_tx!(tx, db => sqlx::query_as(
+        "SELECT EXISTS (SELECT 1 FROM files WHERE org_id = $1 AND blob_key = $2) AS file, \
+         EXISTS (SELECT 1 FROM attachments WHERE org_id = $1 AND blob_key = $2) AS attachment")
+        .bind(tenant.organisation()).bind(blob_key).fetch_one(db).await)
+    .map_err(fault)
+}
+
 /// Uploads of all organisations that nothing refers to and that are older than `before`.
 pub async fn abandoned(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<Vec<(OrganisationId, String)>> {
     on_tx!(tx, db => sqlx::query_as(

@@ -141,9 +141,14 @@ pub async fn revoke_of_contact(tx: &mut Tx, tenant: Tenant, contact: ContactId, 
     )
 }
 
-/// Forgets sessions of all organisations that ended before `before`. Gives how many.
-pub async fn forget(tx: &mut Tx, before: Timestamp) -> Result<u64> {
-    execute!(tx, sqlx::query("DELETE FROM visitor_sessions WHERE expires_at < $1").bind(before))
+/// Forgets sessions of all organisations that ended before `before`, the earliest ones, `limit` at most.
+/// Gives whose they were.
+pub async fn forget(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<Vec<(OrganisationId, ContactId)>> {
+    on_tx!(tx, db => sqlx::query_as(
+        "DELETE FROM visitor_sessions WHERE id IN (SELECT id FROM visitor_sessions WHERE expires_at < $1 \
+         ORDER BY expires_at, id LIMIT $2) RETURNING org_id, contact_id")
+        .bind(before).bind(limit).fetch_all(db).await)
+    .map_err(fault)
 }
 
 /// What the best session of a visitor stands on: one by which it was proved who they are, if there is

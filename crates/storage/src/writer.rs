@@ -29,12 +29,11 @@ type Reply = Box<dyn FnOnce(Result<()>) + Send>;
 /// A write: runs on the transaction and says whether it may stay, and how to tell the caller.
 pub(crate) type Write = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, (bool, Reply)> + Send>;
 
+/// What is done in a write.
+pub(crate) type Operation<T> = Box<dyn for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send>;
+
 /// Wraps an operation so that its outcome reaches `reply` after the commit.
-pub(crate) fn write<T, F>(operation: F) -> (Write, oneshot::Receiver<Result<T>>)
-where
-    T: Send + 'static,
-    F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
-{
+pub(crate) fn write<T: Send + 'static>(operation: Operation<T>) -> (Write, oneshot::Receiver<Result<T>>) {
     let (sender, receiver) = oneshot::channel();
     let write: Write = Box::new(move |tx| {
         async move {
@@ -131,11 +130,7 @@ async fn execute(tx: &mut Tx, sql: &'static str) -> Result<(), sqlx::Error> {
 }
 
 /// Hands a write to the writer and waits until it is durable.
-pub(crate) async fn submit<T, F>(queue: &mpsc::Sender<Write>, operation: F) -> Result<T>
-where
-    T: Send + 'static,
-    F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
-{
+pub(crate) async fn submit<T: Send + 'static>(queue: &mpsc::Sender<Write>, operation: Operation<T>) -> Result<T> {
     let (write, outcome) = write(operation);
     let stopped = || Error::Unavailable("the database has stopped".to_owned());
     queue.send(write).await.map_err(|_closed| stopped())?;
@@ -143,10 +138,7 @@ where
 }
 
 /// Runs a write of PostgreSQL in a transaction of its own.
-pub(crate) async fn postgres<T, F>(pool: &sqlx::PgPool, scope: &str, operation: F) -> Result<T>
-where
-    F: for<'t> FnOnce(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send,
-{
+pub(crate) async fn postgres<T>(pool: &sqlx::PgPool, scope: &str, operation: Operation<T>) -> Result<T> {
     let mut transaction = pool.begin().await.map_err(fault)?;
     sqlx::query("SELECT set_config('parlance.organisation', $1, TRUE)")
         .bind(scope)

@@ -1,5 +1,6 @@
 //! What a test decides about its app.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ pub struct Builder {
     settings: Vec<SettingsChange>,
     retention: Retention,
     allow: String,
+    reads_knowledge: bool,
 }
 
 impl std::fmt::Debug for Builder {
@@ -52,6 +54,7 @@ impl Default for Builder {
             settings: Vec::new(),
             retention: Retention { time: Duration::from_mins(10), bytes: 64 << 20 },
             allow: String::new(),
+            reads_knowledge: true,
         }
     }
 }
@@ -106,6 +109,13 @@ impl Builder {
         self
     }
 
+    /// Lets no document of a knowledge base be read; attachments are read all the same.
+    #[must_use]
+    pub fn without_reading_knowledge(mut self) -> Self {
+        self.reads_knowledge = false;
+        self
+    }
+
     /// Starts the app.
     ///
     /// # Panics
@@ -154,12 +164,8 @@ impl Builder {
             clock: self.clock,
             master_key: MasterKey::load_or_create(&path.join("master.key")).expect("a master key"),
             catalogue,
-            parser: BoxedParser::new(BoxedParserConfig {
-                executable: parser_program::path(),
-                arguments: Vec::new(),
-                limits: ParseLimits::default(),
-                concurrency: 2,
-            }),
+            parser: parser(if self.reads_knowledge { parser_program::path() } else { "/bin/false".into() }),
+            attachment_parser: parser(parser_program::path()),
             outbound,
             text_index: TextIndex::open(&path.join("index/text")).expect("the text index").index,
             vector_index: VectorIndex::open(&path.join("index/vectors")).expect("the vector index").index,
@@ -168,4 +174,13 @@ impl Builder {
         })
         .expect("an app")
     }
+}
+
+fn parser(executable: PathBuf) -> BoxedParser {
+    BoxedParser::new(BoxedParserConfig {
+        executable,
+        arguments: Vec::new(),
+        limits: ParseLimits::default(),
+        concurrency: 2,
+    })
 }

@@ -6,29 +6,46 @@ use std::marker::PhantomData;
 use axum::extract::FromRequestParts;
 use http::header;
 use http::request::Parts;
-use parlance_domain::{Error, Permission, Principal, PrincipalKind, Tenant, Visitor};
+use parlance_domain::{Error, Permission, Principal, PrincipalKind, Scopes, Tenant, Visitor};
 use parlance_service::App;
 
 use crate::error::ApiError;
 use crate::extract::ClientAddress;
 use crate::writes;
 
-/// Names the permission that an operation needs.
+/// Names the permissions that an operation needs: one of [`grants`], or several in a tuple.
 pub(crate) trait Grant: Send + Sync {
-    /// The permission.
-    const PERMISSION: Permission;
+    /// Refuses who has not all of them.
+    fn check(scopes: Scopes) -> Result<(), Error>;
+}
+
+impl<A: Grant, B: Grant> Grant for (A, B) {
+    fn check(scopes: Scopes) -> Result<(), Error> {
+        A::check(scopes)?;
+        B::check(scopes)
+    }
+}
+
+impl<A: Grant, B: Grant, C: Grant> Grant for (A, B, C) {
+    fn check(scopes: Scopes) -> Result<(), Error> {
+        A::check(scopes)?;
+        B::check(scopes)?;
+        C::check(scopes)
+    }
 }
 
 /// One type per permission, with the permission's name.
 pub(crate) mod grants {
-    use super::{Grant, Permission};
+    use super::{Error, Grant, Permission, Scopes};
 
     macro_rules! grants {
         ($($name:ident)*) => {$(
             #[doc = concat!("Grants ", stringify!($name), ".")]
             pub(crate) struct $name;
             impl Grant for $name {
-                const PERMISSION: Permission = Permission::$name;
+                fn check(scopes: Scopes) -> Result<(), Error> {
+                    scopes.require(Permission::$name)
+                }
             }
         )*};
     }
@@ -40,7 +57,7 @@ pub(crate) mod grants {
     }
 }
 
-/// A caller who has the permission `G`.
+/// A caller who has the permissions `G`.
 pub(crate) struct Authorized<G> {
     /// The caller.
     pub(crate) principal: Principal,
@@ -71,9 +88,7 @@ impl<G: Grant> FromRequestParts<App> for Authorized<G> {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
         let principal = authenticate(parts, app).await?;
         // A visitor has no permissions, so none gets in here.
-        if !principal.scopes.contains(G::PERMISSION) {
-            return Err(Error::Forbidden(G::PERMISSION.name()).into());
-        }
+        G::check(principal.scopes)?;
         writes::enter(parts, app, &principal).await?;
         Ok(Self { principal, grant: PhantomData })
     }
@@ -106,8 +121,7 @@ impl<G: Grant> FromRequestParts<App> for Caller<G> {
         let principal = authenticate(parts, app).await?;
         match principal.kind {
             PrincipalKind::Visitor(_) => {}
-            PrincipalKind::ApiKey(_) if principal.scopes.contains(G::PERMISSION) => {}
-            PrincipalKind::ApiKey(_) => return Err(Error::Forbidden(G::PERMISSION.name()).into()),
+            PrincipalKind::ApiKey(_) => G::check(principal.scopes)?,
         }
         writes::enter(parts, app, &principal).await?;
         Ok(Self { principal, grant: PhantomData })

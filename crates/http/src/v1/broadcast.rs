@@ -72,11 +72,12 @@ pub(crate) struct UnsentView {
     error: &'static str,
 }
 
-/// Send a message to many contacts, each in their latest conversation.
+/// Send a message to many contacts, each in their latest conversation. Needs `contacts:write` and
+/// `conversations:write`.
 #[utoipa::path(post, path = "/api/v1/contacts/broadcast-message/", tag = "contacts", request_body = BroadcastBody,
     responses((status = 200, body = BroadcastView), ApiErrors))]
 pub(crate) async fn send(
-    auth: Authorized<grants::WriteContacts>,
+    auth: Authorized<(grants::WriteContacts, grants::WriteConversations)>,
     State(app): State<App>,
     Body(body): Body<BroadcastBody>,
 ) -> ApiResult<Json<BroadcastView>> {

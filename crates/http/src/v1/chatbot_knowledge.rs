@@ -27,7 +27,8 @@ pub(crate) struct ChatbotFaqBody {
     faq: FaqBody,
 }
 
-/// Add an FAQ to a chatbot's knowledge; a knowledge base is made when it has none.
+/// Add an FAQ to a chatbot's knowledge; a knowledge base is made when it has none, which needs
+/// `chatbots:write`.
 #[utoipa::path(post, path = "/api/v1/faqs/", tag = "knowledge", request_body = ChatbotFaqBody,
     responses((status = 201, body = FaqView), ApiErrors))]
 pub(crate) async fn add_faq(
@@ -51,7 +52,7 @@ async fn make_faq(
 ) -> Result<FaqView, Error> {
     let draft = body.draft();
     draft.check_new()?;
-    let base = place::base_of_chatbot(app, auth.tenant(), chatbot).await?;
+    let base = place::base_of_chatbot(app, &auth.principal, chatbot).await?;
     Ok(crate::v1::faqs::view(faqs::create(app, auth.tenant(), base, draft).await?))
 }
 
@@ -69,7 +70,8 @@ pub(crate) async fn list_faqs(
     crate::v1::faqs::page(&app, auth.tenant(), Place::Chatbot(chatbot), filter, &paging).await
 }
 
-/// Add an FAQ to a chatbot's knowledge; a knowledge base is made when it has none.
+/// Add an FAQ to a chatbot's knowledge; a knowledge base is made when it has none, which needs
+/// `chatbots:write`.
 #[utoipa::path(post, path = "/api/v1/chatbots/{id}/faqs/", tag = "knowledge", params(("id" = String, Path)),
     request_body = FaqBody, responses((status = 201, body = FaqView), ApiErrors))]
 pub(crate) async fn create_faq(
@@ -174,8 +176,8 @@ pub(crate) async fn list_knowledge_bases_files(
     crate::v1::files::page(&app, auth.tenant(), Place::Chatbot(chatbot), filter, &paging).await
 }
 
-/// Add uploaded files to a chatbot's knowledge; a knowledge base is made when it has none. One file is
-/// answered as an object, a list as a list.
+/// Add uploaded files to a chatbot's knowledge; a knowledge base is made when it has none, which needs
+/// `chatbots:write`. One file is answered as an object, a list as a list.
 #[utoipa::path(post, path = "/api/v1/chatbots/{id}/files/", tag = "knowledge", params(("id" = String, Path)),
     request_body = NewFilesBody, responses((status = 201, body = Vec<FileView>), ApiErrors))]
 pub(crate) async fn create_files(
@@ -190,8 +192,8 @@ pub(crate) async fn create_files(
     let value = serde_json::Value::Object(body);
     let new: Vec<NewFileBody> =
         if is_list { from_value::<NewFilesBody>(value)?.files } else { vec![from_value(value)?] };
-    let base = place::base_of_chatbot(&app, tenant, chatbot).await?;
-    let mut made = crate::v1::files::add(&app, tenant, base, new).await?;
+    let base = place::base_of_chatbot(&app, &auth.principal, chatbot).await?;
+    let mut made = crate::v1::files::add(&app, &auth.principal, base, new).await?;
     let made = match made.pop() {
         Some(file) if !is_list => Json(file).into_response(),
         last => {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use parlance_domain::kind;
+use parlance_domain::{Scopes, kind};
 use parlance_service::chatbots::{self, ChatbotDraft, ChatbotView, ListedView};
 use parlance_service::models::ModelEntry;
 use parlance_service::{App, Warnings};
@@ -57,16 +57,17 @@ pub(crate) struct ChatbotBody {
     #[schema(value_type = Option<String>)]
     model: Patch<Reference>,
     instructions: Option<String>,
-    /// The knowledge bases it answers from.
+    /// The knowledge bases it answers from. Adding one needs `knowledge:read`.
     #[schema(value_type = Option<Vec<Object>>)]
     knowledge_bases: Option<Vec<Reference>>,
-    /// The tools it may call, in this order; at most 100.
+    /// The tools it may call, in this order; at most 100. Adding one needs `tools:read`.
     #[schema(value_type = Option<Vec<Object>>)]
     tools: Option<Vec<Reference>>,
     /// 1..200.
     #[serde(default, deserialize_with = "patch")]
     #[schema(value_type = Option<i64>)]
     number_of_retrieved_chunks: Patch<i64>,
+    /// Where replies to stored messages are sent. Setting another one needs `conversations:read`.
     #[serde(default, deserialize_with = "patch")]
     #[schema(value_type = Option<String>)]
     webhook_url: Patch<String>,
@@ -79,7 +80,7 @@ pub(crate) struct ChatbotBody {
 }
 
 impl ChatbotBody {
-    fn draft(mut self) -> ApiResult<ChatbotDraft> {
+    fn draft(mut self, scopes: Scopes) -> ApiResult<ChatbotDraft> {
         let kept = kept_fields();
         self.rest.retain(|key, _| kept.iter().any(|(name, _)| name == key));
         // What is no id is an unknown model, and that falls back to the default.
@@ -103,6 +104,7 @@ impl ChatbotBody {
             enable_evaluation: self.enable_evaluation,
             knowledge_bases,
             settings: self.rest,
+            scopes,
         })
     }
 }
@@ -269,7 +271,7 @@ pub(crate) async fn create(
     State(app): State<App>,
     Body(body): Body<ChatbotBody>,
 ) -> ApiResult<(StatusCode, Json<ChatbotOut>)> {
-    let (view, warnings) = chatbots::create(&app, auth.tenant(), body.draft()?).await?;
+    let (view, warnings) = chatbots::create(&app, auth.tenant(), body.draft(auth.principal.scopes)?).await?;
     Ok((StatusCode::CREATED, Json(out(auth.tenant(), view, warnings))))
 }
 
@@ -295,7 +297,7 @@ async fn change(
     id: kind::ChatbotId,
     body: ChatbotBody,
 ) -> ApiResult<Json<ChatbotOut>> {
-    let (view, warnings) = chatbots::update(app, auth.tenant(), id, body.draft()?).await?;
+    let (view, warnings) = chatbots::update(app, auth.tenant(), id, body.draft(auth.principal.scopes)?).await?;
     Ok(Json(out(auth.tenant(), view, warnings)))
 }
 

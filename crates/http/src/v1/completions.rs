@@ -64,7 +64,7 @@ pub(crate) struct MessageBody {
     /// Kept with the message as it is.
     #[serde(default)]
     query_metadata: Option<Value>,
-    /// Attachments by their ids.
+    /// Attachments by their ids. An API key needs `conversations:write` for them.
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
     attachments: Option<Vec<Reference>>,

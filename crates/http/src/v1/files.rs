@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use parlance_domain::kind::{self, FileId};
-use parlance_domain::{Error, Tenant};
+use parlance_domain::{Error, Principal, Tenant};
 use parlance_service::App;
 use parlance_service::files::{self, FileChange, NewFile};
 use parlance_service::labels::Labelled;
@@ -108,7 +108,7 @@ pub(crate) struct NewFileBody {
 /// Adds uploaded files to a base.
 pub(crate) async fn add(
     app: &App,
-    tenant: Tenant,
+    principal: &Principal,
     base: kind::KnowledgeBaseId,
     new: Vec<NewFileBody>,
 ) -> ApiResult<Vec<FileView>> {
@@ -118,8 +118,8 @@ pub(crate) async fn add(
         raw_metadata: file.raw_user_define_metadata.map(|value| value.to_string()),
         labels: NamedLabel::refs(file.labels.unwrap_or_default()),
     });
-    let created = files::create(app, tenant, base, new.collect()).await?;
-    Ok(created.into_iter().map(|file| view(app, tenant, file)).collect())
+    let created = files::create(app, principal, base, new.collect()).await?;
+    Ok(created.into_iter().map(|file| view(app, principal.tenant, file)).collect())
 }
 
 /// Add uploaded files to a knowledge base and begin to ingest them.
@@ -131,7 +131,7 @@ pub(crate) async fn create(
     PathId(base): PathId<kind::KnowledgeBase>,
     Body(body): Body<NewFilesBody>,
 ) -> ApiResult<(StatusCode, Json<Vec<FileView>>)> {
-    Ok((StatusCode::CREATED, Json(add(&app, auth.tenant(), base, body.files).await?)))
+    Ok((StatusCode::CREATED, Json(add(&app, &auth.principal, base, body.files).await?)))
 }
 
 /// What a list is narrowed to.

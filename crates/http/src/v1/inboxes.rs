@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use parlance_domain::{Error, Tenant, kind};
+use parlance_domain::{Error, Scopes, Tenant, kind};
 use parlance_service::App;
 use parlance_service::auto_reply::{self, DaySchedule};
 use parlance_service::inboxes::{self, InboxDraft};
@@ -24,7 +24,8 @@ pub(crate) struct InboxBody {
     name: Option<String>,
     /// `web`. Required for a new one; `line`, `telegram` and `messenger` are not supported yet.
     channel_type: Option<String>,
-    /// The assistant that answers; the only one there is for a new inbox that names none.
+    /// The assistant that answers; the only one there is for a new inbox that names none. A new inbox
+    /// and another assistant need `chatbots:read`.
     #[schema(value_type = Option<String>)]
     chatbot: Option<Reference>,
     /// The web chat that is made with a new inbox: `{name}`.
@@ -68,7 +69,7 @@ struct ChannelBody {
 }
 
 impl InboxBody {
-    fn draft(self) -> ApiResult<InboxDraft> {
+    fn draft(self, scopes: Scopes) -> ApiResult<InboxDraft> {
         let channel: ChannelBody = match self.channel {
             Some(channel @ Value::Object(_)) => from_value(channel).map_err(|error| under("channel", error))?,
             _ => ChannelBody::default(),
@@ -94,7 +95,7 @@ impl InboxBody {
             schedules,
             query_metadata: self.query_metadata,
             sign_auth: self.sign_auth.map(|sign_auth| sign_auth.filter(|sign_auth| !sign_auth.is_null())),
-            web_chat: WebChatDraft { name: channel.name, ..WebChatDraft::default() },
+            web_chat: WebChatDraft { name: channel.name, scopes, ..WebChatDraft::default() },
         })
     }
 }
@@ -252,7 +253,7 @@ pub(crate) async fn create(
     State(app): State<App>,
     Body(body): Body<InboxBody>,
 ) -> ApiResult<(StatusCode, Json<InboxOut>)> {
-    let shown = Box::pin(inboxes::create(&app, auth.tenant(), body.draft()?)).await?;
+    let shown = Box::pin(inboxes::create(&app, auth.tenant(), body.draft(auth.principal.scopes)?)).await?;
     Ok((StatusCode::CREATED, Json(out(auth.tenant(), shown))))
 }
 
@@ -276,7 +277,7 @@ pub(crate) async fn replace(
     PathId(id): PathId<kind::Inbox>,
     Body(body): Body<InboxBody>,
 ) -> ApiResult<Json<InboxOut>> {
-    Ok(Json(out(auth.tenant(), inboxes::update(&app, auth.tenant(), id, body.draft()?).await?)))
+    Ok(Json(out(auth.tenant(), inboxes::update(&app, auth.tenant(), id, body.draft(auth.principal.scopes)?).await?)))
 }
 
 /// Change an inbox.
@@ -288,7 +289,7 @@ pub(crate) async fn update(
     PathId(id): PathId<kind::Inbox>,
     Body(body): Body<InboxBody>,
 ) -> ApiResult<Json<InboxOut>> {
-    Ok(Json(out(auth.tenant(), inboxes::update(&app, auth.tenant(), id, body.draft()?).await?)))
+    Ok(Json(out(auth.tenant(), inboxes::update(&app, auth.tenant(), id, body.draft(auth.principal.scopes)?).await?)))
 }
 
 /// Remove an inbox with its web chat; its conversations stay.

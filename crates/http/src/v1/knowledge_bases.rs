@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use parlance_domain::{Error, kind};
+use parlance_domain::{Error, Scopes, kind};
 use parlance_service::citations::{Cited, display_score};
 use parlance_service::knowledge_bases::{self, KnowledgeBaseDraft, KnowledgeBaseView};
 use parlance_service::query_metadata::Layer;
@@ -41,13 +41,13 @@ pub(crate) struct KnowledgeBaseBody {
     /// 0..1, 0 by default.
     similarity_cutoff: Option<f64>,
     enable_rerank: Option<bool>,
-    /// The chatbots that answer from it.
+    /// The chatbots that answer from it. Others than those that do need `chatbots:write`.
     #[schema(value_type = Option<Vec<Object>>)]
     chatbots: Option<Vec<Reference>>,
 }
 
 impl KnowledgeBaseBody {
-    fn draft(self) -> ApiResult<KnowledgeBaseDraft> {
+    fn draft(self, scopes: Scopes) -> ApiResult<KnowledgeBaseDraft> {
         let chatbots = match &self.chatbots {
             Some(references) => Some(Reference::require_all(references, "chatbots")?),
             None => None,
@@ -65,6 +65,7 @@ impl KnowledgeBaseBody {
             similarity_cutoff: self.similarity_cutoff,
             enable_rerank: self.enable_rerank,
             chatbots,
+            scopes,
         })
     }
 }
@@ -163,7 +164,7 @@ pub(crate) async fn create(
     State(app): State<App>,
     Body(body): Body<KnowledgeBaseBody>,
 ) -> ApiResult<(StatusCode, Json<KnowledgeBaseOut>)> {
-    let (view, warnings) = knowledge_bases::create(&app, auth.tenant(), body.draft()?).await?;
+    let (view, warnings) = knowledge_bases::create(&app, auth.tenant(), body.draft(auth.principal.scopes)?).await?;
     Ok((StatusCode::CREATED, Json(out(auth.tenant(), view, warnings))))
 }
 
@@ -185,7 +186,7 @@ async fn change(
     id: kind::KnowledgeBaseId,
     body: KnowledgeBaseBody,
 ) -> ApiResult<Json<KnowledgeBaseOut>> {
-    let (view, warnings) = knowledge_bases::update(app, auth.tenant(), id, body.draft()?).await?;
+    let (view, warnings) = knowledge_bases::update(app, auth.tenant(), id, body.draft(auth.principal.scopes)?).await?;
     Ok(Json(out(auth.tenant(), view, warnings)))
 }
 

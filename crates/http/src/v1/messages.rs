@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
-use parlance_domain::Principal;
 use parlance_domain::kind::{self, MessageId};
+use parlance_domain::{Permission, Principal};
 use parlance_service::citations::Cited;
 use parlance_service::live_answer::{AnswerEvent, End};
 use parlance_service::{App, answer_faults, display};
@@ -87,8 +87,9 @@ pub(crate) struct CancelOut {
     conversation: String,
     /// `cancelled`, or how it had ended before: `done` or `error`.
     state: String,
-    /// The text that was made.
-    content: String,
+    /// The text that was made; left out for an API key without `conversations:read`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
 }
 
 /// Stop an answer. What was made of it is kept; stopping one that has ended changes nothing.
@@ -99,11 +100,12 @@ pub(crate) async fn cancel(
     State(app): State<App>,
     PathId(id): PathId<kind::Message>,
 ) -> ApiResult<Json<CancelOut>> {
+    let may_read = caller.visitor().is_some() || caller.principal.scopes.contains(Permission::ReadConversations);
     let message = answer::cancel(&app, &caller.principal, id).await?;
     Ok(Json(CancelOut {
         id: message.id.to_string(),
         conversation: message.conversation_id.to_string(),
         state: message.state,
-        content: message.content,
+        content: may_read.then_some(message.content),
     }))
 }

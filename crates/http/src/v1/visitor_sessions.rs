@@ -85,11 +85,13 @@ pub(crate) struct IdentitySecretOut {
     secret: String,
 }
 
-/// Make a new identity secret. The one before ends at once, with the sessions it proved.
+/// Make a new identity secret. The one before ends at once, with the sessions it proved. Whoever has it
+/// can be any visitor of the web chat, so it needs `conversations:read` and `conversations:write` besides
+/// `channels:write`.
 #[utoipa::path(post, path = "/api/v1/web-chats/{id}/identity-secret/", tag = "web chats",
     params(("id" = String, Path)), responses((status = 200, body = IdentitySecretOut), ApiErrors))]
 pub(crate) async fn rotate_identity_secret(
-    auth: Authorized<grants::WriteChannels>,
+    auth: Authorized<(grants::WriteChannels, grants::ReadConversations, grants::WriteConversations)>,
     State(app): State<App>,
     PathId(id): PathId<kind::WebChat>,
 ) -> ApiResult<Json<IdentitySecretOut>> {

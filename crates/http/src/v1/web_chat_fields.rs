@@ -1,6 +1,6 @@
 //! The fields of a web chat: as they are asked for, and as they are shown.
 
-use parlance_domain::{FieldErrors, Result};
+use parlance_domain::{FieldErrors, Result, Scopes};
 use parlance_service::sign_auth::SignAuth;
 use parlance_service::web_chat_settings::{FlagChanges, Flags, Picture, SettingsChanges};
 use parlance_service::web_chat_theme::{Theme, ThemeChanges};
@@ -183,7 +183,7 @@ web_chat! {
 
 impl WebChatBody {
     /// What is asked for. A new web chat and a replaced one need both themes.
-    pub(crate) fn draft(self, needs_themes: bool) -> Result<WebChatDraft> {
+    pub(crate) fn draft(self, needs_themes: bool, scopes: Scopes) -> Result<WebChatDraft> {
         let mut errors = FieldErrors::default();
         for (field, theme) in [("theme", &self.theme), ("darkTheme", &self.dark_theme)] {
             if needs_themes && theme.is_none() {
@@ -223,6 +223,7 @@ impl WebChatBody {
                 allowed_origins: self.allowed_origins,
                 flags,
             },
+            scopes,
         })
     }
 }

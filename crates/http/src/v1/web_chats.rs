@@ -44,7 +44,8 @@ pub(crate) async fn list(
     Ok(Json(listed.into_iter().map(|view| out(&app, view)).collect()))
 }
 
-/// Add a web chat with its inbox.
+/// Add a web chat with its inbox. Needs `chatbots:read` besides `channels:write`, since it shows an assistant
+/// to its visitors; so does another `chatbot` for one that exists.
 #[utoipa::path(post, path = "/api/v1/web-chats/", tag = "web chats", request_body = WebChatBody,
     responses((status = 201, body = WebChatOut), ApiErrors))]
 pub(crate) async fn create(
@@ -52,7 +53,7 @@ pub(crate) async fn create(
     State(app): State<App>,
     Body(body): Body<WebChatBody>,
 ) -> ApiResult<(StatusCode, Json<WebChatOut>)> {
-    let view = web_chats::create(&app, auth.tenant(), body.draft(true)?).await?;
+    let view = web_chats::create(&app, auth.tenant(), body.draft(true, auth.principal.scopes)?).await?;
     Ok((StatusCode::CREATED, Json(out(&app, view))))
 }
 
@@ -85,7 +86,7 @@ pub(crate) async fn replace(
     PathId(id): PathId<kind::WebChat>,
     Body(body): Body<WebChatBody>,
 ) -> ApiResult<Json<WebChatOut>> {
-    let view = web_chats::update(&app, auth.tenant(), id, body.draft(true)?).await?;
+    let view = web_chats::update(&app, auth.tenant(), id, body.draft(true, auth.principal.scopes)?).await?;
     Ok(Json(out(&app, view)))
 }
 
@@ -98,7 +99,7 @@ pub(crate) async fn update(
     PathId(id): PathId<kind::WebChat>,
     Body(body): Body<WebChatBody>,
 ) -> ApiResult<Json<WebChatOut>> {
-    let view = web_chats::update(&app, auth.tenant(), id, body.draft(false)?).await?;
+    let view = web_chats::update(&app, auth.tenant(), id, body.draft(false, auth.principal.scopes)?).await?;
     Ok(Json(out(&app, view)))
 }
 

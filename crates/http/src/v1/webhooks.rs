@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use parlance_domain::kind;
+use parlance_domain::{Permission, Scopes, kind};
 use parlance_service::{App, webhooks};
 use parlance_storage::webhooks::LoggedAttempt;
 use serde::Serialize;
@@ -48,9 +48,9 @@ pub(crate) struct WebhookRecord {
     chatbot: IdName,
     /// The address that was called.
     url: String,
-    /// The body that was sent.
-    #[schema(value_type = Object)]
-    request_body: serde_json::Value,
+    /// The body that was sent; null without `conversations:read`.
+    #[schema(value_type = Option<Object>)]
+    request_body: Option<serde_json::Value>,
     /// What happened, such as `HTTP 503`. What the receiver answered is not kept.
     response: String,
     /// The status of the receiver's answer; null when there was none.
@@ -68,13 +68,17 @@ pub(crate) struct WebhookRecord {
     duration: f64,
 }
 
-fn view(chatbot: &str, logged: LoggedAttempt) -> WebhookRecord {
+/// An attempt as the caller reads it. The body is a message with who wrote it, so it takes what reading
+/// conversations takes.
+fn view(scopes: Scopes, chatbot: &str, logged: LoggedAttempt) -> WebhookRecord {
     let LoggedAttempt { attempt, message_id, body, status, next_attempt_at } = logged;
     WebhookRecord {
         id: attempt.id.to_string(),
         chatbot: IdName { id: attempt.chatbot_id.to_string(), name: chatbot.to_owned() },
         url: attempt.url,
-        request_body: serde_json::from_str(&body).unwrap_or_default(),
+        request_body: scopes
+            .contains(Permission::ReadConversations)
+            .then(|| serde_json::from_str(&body).unwrap_or_default()),
         response: attempt.response,
         status_code: attempt.status_code,
         created_at: attempt.created_at.to_string(),
@@ -90,7 +94,8 @@ fn view(chatbot: &str, logged: LoggedAttempt) -> WebhookRecord {
 /// Attempts of one page: each holds what was sent and what the receiver answered.
 const MAX_RECORDS: u64 = 100;
 
-/// List the attempts to deliver a chatbot's replies, newest first. A page has 100 at most.
+/// List the attempts to deliver a chatbot's replies, newest first. A page has 100 at most. What was sent
+/// is shown with `conversations:read` alone.
 #[utoipa::path(get, path = "/api/v1/chatbots/{id}/webhook-records/", tag = "webhooks",
     params(("id" = String, Path), ("page" = Option<u64>, Query), ("pageSize" = Option<u64>, Query)),
     responses((status = 200, body = PageBody<WebhookRecord>), ApiErrors))]
@@ -101,7 +106,7 @@ pub(crate) async fn records(
     paging: Paging<MAX_RECORDS>,
 ) -> ApiResult<Json<PageBody<WebhookRecord>>> {
     let (name, listing) = webhooks::records(&app, auth.tenant(), id, paging.page()).await?;
-    Ok(Json(paging.answer(listing, |logged| view(&name, logged))?))
+    Ok(Json(paging.answer(listing, |logged| view(auth.principal.scopes, &name, logged))?))
 }
 
 /// Send what an attempt sent once more, with the same `webhook-id`. Also to an endpoint that is
@@ -115,5 +120,5 @@ pub(crate) async fn redeliver(
     PathIds(chatbot, id): PathIds<kind::Chatbot, kind::WebhookAttempt>,
 ) -> ApiResult<(StatusCode, Json<WebhookRecord>)> {
     let (name, logged) = webhooks::redeliver(&app, auth.tenant(), chatbot, id).await?;
-    Ok((StatusCode::ACCEPTED, Json(view(&name, logged))))
+    Ok((StatusCode::ACCEPTED, Json(view(auth.principal.scopes, &name, logged))))
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::openapi::{document, operations};
 use crate::world::{UNKNOWN, World, told, world};
 
-/// What is known here about an operation: the permission it needs and a good body.
+/// What is known here about an operation: the permissions it needs, joined by spaces, and a good body.
 #[expect(clippy::match_same_arms, reason = "in the order of the nouns")]
 #[expect(clippy::too_many_lines, reason = "one table of all operations")]
 pub(crate) fn sample(method: &str, path: &str, own: &World) -> (&'static str, Option<Value>) {
@@ -146,7 +146,8 @@ pub(crate) fn sample(method: &str, path: &str, own: &World) -> (&'static str, Op
         ("DELETE", "model-providers/{id}/") => ("models:write", None),
         ("GET", "inboxes/" | "inboxes/{id}/") => ("channels:read", None),
         ("POST", "inboxes/") => {
-            ("channels:write", Some(json!({"name": "New", "channelType": "web", "chatbot": own.chatbot})))
+            let body = json!({"name": "New", "channelType": "web", "chatbot": own.chatbot});
+            ("channels:write chatbots:read", Some(body))
         }
         ("PUT" | "PATCH", "inboxes/{id}/") => ("channels:write", Some(json!({"name": "Changed"}))),
         ("DELETE", "inboxes/{id}/") => ("channels:write", None),
@@ -157,7 +158,8 @@ pub(crate) fn sample(method: &str, path: &str, own: &World) -> (&'static str, Op
         ("DELETE", "contacts/{id}/") => ("contacts:write", None),
         ("GET", "contacts/{id}/conversations/" | "contacts/{id}/conversations/latest/") => ("conversations:read", None),
         ("POST", "contacts/broadcast-message/") => {
-            ("contacts:write", Some(json!({"message": "Changed", "contact_ids": [own.contact]})))
+            let body = json!({"message": "Changed", "contact_ids": [own.contact]});
+            ("contacts:write conversations:write", Some(body))
         }
         ("POST", "web-chats/{id}/setup-contact-credentials/") => {
             ("contacts:write", Some(json!({"sourceId": "changed"})))
@@ -171,13 +173,14 @@ pub(crate) fn sample(method: &str, path: &str, own: &World) -> (&'static str, Op
         ("DELETE", "tools/{id}/") => ("tools:write", None),
         ("GET", "web-chats/" | "web-chats/{id}/") => ("channels:read", None),
         ("POST", "web-chats/") => {
-            ("channels:write", Some(json!({"chatbot": own.chatbot, "theme": {}, "darkTheme": {}})))
+            ("channels:write chatbots:read", Some(json!({"chatbot": own.chatbot, "theme": {}, "darkTheme": {}})))
         }
         ("PUT" | "PATCH", "web-chats/{id}/") => {
             ("channels:write", Some(json!({"name": "Changed", "theme": {}, "darkTheme": {}})))
         }
         ("DELETE", "web-chats/{id}/") => ("channels:write", None),
-        ("POST", "web-chats/{id}/sessions/" | "web-chats/{id}/identity-secret/") => ("channels:write", None),
+        ("POST", "web-chats/{id}/sessions/") => ("channels:write", None),
+        ("POST", "web-chats/{id}/identity-secret/") => ("channels:write conversations:read conversations:write", None),
         ("POST", "web-chats/{id}/completions/") => {
             ("completions:create", Some(json!({"message": {"content": "word"}, "isStreaming": true})))
         }
@@ -328,26 +331,31 @@ async fn each_operation_needs_its_permission() {
     let owner = app.owner();
     let own = world(&app, &owner, "heron").await;
     let before = told(&owner, &own).await;
-    let (mut without, mut only) = (Vec::new(), Vec::new());
+    let mut without = Vec::new();
+    let mut only = std::collections::HashMap::new();
     for scope in SCOPES {
         let others: Vec<&str> = SCOPES.into_iter().filter(|other| *other != scope).collect();
         without.push(app.key(&others.join(" ")).await);
-        only.push(app.key(scope).await);
     }
     for (method, path, _) in operations(&document()) {
-        let (scope, body) = sample(&method, &path, &own);
-        let position = SCOPES.iter().position(|known| *known == scope).unwrap();
-        let answer = call(&without[position], &method, &filled(&path, Some(&own)), body.as_ref()).await;
-        assert_eq!(
-            answer.body_of(403),
-            json!({
-                "detail": format!("You do not have permission to perform this action ({scope})."),
-                "code": "permission_denied",
-            }),
-            "{method} {path}"
-        );
+        let (scopes, body) = sample(&method, &path, &own);
+        for scope in scopes.split(' ') {
+            let position = SCOPES.iter().position(|known| *known == scope).unwrap();
+            let answer = call(&without[position], &method, &filled(&path, Some(&own)), body.as_ref()).await;
+            assert_eq!(
+                answer.body_of(403),
+                json!({
+                    "detail": format!("You do not have permission to perform this action ({scope})."),
+                    "code": "permission_denied",
+                }),
+                "{method} {path}"
+            );
+        }
         if path.contains('{') {
-            let answer = call(&only[position], &method, &filled(&path, None), body.as_ref()).await;
+            if !only.contains_key(scopes) {
+                only.insert(scopes, app.key(scopes).await);
+            }
+            let answer = call(&only[scopes], &method, &filled(&path, None), body.as_ref()).await;
             assert_eq!(answer.status.as_u16(), 404, "{} {}", answer.asked, answer.text());
         }
     }

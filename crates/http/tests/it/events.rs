@@ -318,7 +318,7 @@ async fn what_was_on_its_way_when_a_later_message_was_told_is_told_to_who_comes_
         let (last, _) = page.told("message").await;
         // Its time is from before the second was told, its transaction ends after that.
         store_silently(&app, &id, &["late".to_owned()], begun.plus(Duration::from_secs(12))).await;
-        clock.advance(Duration::from_secs(60));
+        clock.advance(Duration::from_mins(1));
         say(&app, &id, "third").await;
 
         let mut again = Page::open(&app.owner(), &path, Some(&last)).await;
@@ -330,7 +330,7 @@ async fn what_was_on_its_way_when_a_later_message_was_told_is_told_to_who_comes_
         assert_eq!(texts, ["first", "late", "third"], "not the last one, and nothing from long before");
         assert_eq!(told[1].0, last, "an earlier message sets the id of the event back for nobody");
         assert!(told[2].0 > last);
-        clock.advance(Duration::from_secs(60));
+        clock.advance(Duration::from_mins(1));
     }
 }
 
@@ -343,9 +343,9 @@ async fn who_was_away_for_too_long_fetches_the_list_again() {
         say(&app, &id, "first").await;
         let (last, _) = page.told("message").await;
         drop(page);
-        clock.advance(Duration::from_secs(60));
+        clock.advance(Duration::from_mins(1));
         say(&app, &id, "second").await;
-        clock.advance(Duration::from_hours(24) - Duration::from_secs(60));
+        clock.advance(Duration::from_hours(24) - Duration::from_mins(1));
         let mut page = Page::open(&app.owner(), &path, Some(&last)).await;
         assert_eq!(page.told("message").await.1["content"], "second");
         drop(page);
@@ -360,7 +360,7 @@ async fn who_was_away_for_too_long_fetches_the_list_again() {
         // Its id is a point to come back to.
         let mut page = Page::open(&app.owner(), &path, Some(&at)).await;
         assert_eq!(page.told("message").await.1["message"], now);
-        clock.advance(Duration::from_secs(60));
+        clock.advance(Duration::from_mins(1));
     }
 }
 
@@ -434,7 +434,7 @@ async fn what_was_found_and_comes_from_the_listener_too_is_told_once() {
     for topic in topics {
         say(&app, &id, "before").await;
         let last = Settled { at: clock.now(), id: app.app.new_id() };
-        clock.advance(Duration::from_secs(60));
+        clock.advance(Duration::from_mins(1));
         let mut listener = events::listen(&app.app, topic);
         say(&app, &id, "meanwhile").await;
         let mut missed = missed::since(&app.app, app.tenant, topic, last).await.unwrap().unwrap();

@@ -7,7 +7,9 @@
     reason = "the functions that tests share are tests too, which the settings of the lint do not see"
 )]
 
+mod attachment_time;
 mod authorization;
+mod bootstrap_key;
 mod bounds;
 mod chatbot_knowledge;
 mod chatbots;
@@ -18,8 +20,10 @@ mod contacts;
 mod contract;
 mod conversations;
 mod custom_domains;
+mod database_url;
 mod events;
 mod faqs;
+mod further_scopes;
 mod hyde;
 mod idempotency;
 mod inboxes;
@@ -39,6 +43,7 @@ mod references;
 mod resuming;
 mod retrieval;
 mod retrieval_scope;
+mod silent_visitors;
 mod stored;
 mod take_over;
 mod tenants;

@@ -206,6 +206,9 @@ async fn a_group_limits_members_from_its_first_chatbot_to_its_last() {
         ("POST", format!("{place}/group-chatbots/"), Some(json!({"chatbot": second}))),
         ("POST", format!("{place}/group-members/"), Some(json!({"user": people[2].0}))),
         ("DELETE", format!("{place}/"), None),
+        ("POST", groups.clone(), Some(json!({"name": "Mine", "permissions": ["organisation:write"]}))),
+        ("PATCH", format!("{place}/"), Some(json!({"name": "Mine"}))),
+        ("PUT", format!("{place}/"), Some(json!({"permissions": ["organisation:write", "tools:write"]}))),
     ] {
         let answer = call(member, method, &path, body.as_ref()).await;
         assert_eq!(answer.status.as_u16(), 403, "{method} {path} {}", answer.text());

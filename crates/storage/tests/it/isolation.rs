@@ -13,7 +13,7 @@ use parlance_storage::labels::Label;
 use parlance_storage::{
     Page, Scope, api_keys, attachments, chatbots, contact_credentials, contacts, conversations, domain_checks, faqs,
     files, inboxes, index_changes, jobs, knowledge_bases, labels, messages, organisations, passages, providers,
-    records, replies, tools, uploads, web_chats, webhooks,
+    records, replies, silent_contacts, tools, uploads, web_chats, webhooks,
 };
 
 use crate::world::{NOW, Things, World, id, later, read, scopes, write};
@@ -120,6 +120,8 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     assert!(webhooks::attempt(tx, who, all.chatbot.id, all.attempt.id).await.unwrap().is_none());
     assert!(uploads::by_key(tx, who, &all.upload.blob_key).await.unwrap().is_none());
     assert!(uploads::by_id(tx, who, all.upload.id).await.unwrap().is_none());
+    assert_eq!(uploads::shown_by(tx, who, &all.file.blob_key).await.unwrap(), uploads::ShownBy::default());
+    assert_eq!(uploads::shown_by(tx, who, &all.attachment.blob_key).await.unwrap(), uploads::ShownBy::default());
     assert_eq!(passages::count_generation(tx, who, all.file.id, 1).await.unwrap(), (0, 0));
     assert!(passages::without_vector(tx, who, (all.file.id, 1), 10).await.unwrap().is_empty());
     assert!(web_chats::of_api(tx, who, all.chatbot.id).await.unwrap().is_none());
@@ -228,6 +230,7 @@ async fn refuses_removal(world: &World, all: &Things, scope: Scope) {
         assert!(attachments::delete(tx, who, all.attachment.id).await?.is_none());
         assert!(!chatbots::delete(tx, who, all.chatbot.id).await?);
         assert!(!contacts::delete(tx, who, all.contact.id, NOW).await?);
+        assert!(!silent_contacts::remove(tx, who, all.contact.id, &all.contact.name).await?);
         contacts::leave(tx, who, all.contact.id, all.inbox.id).await?;
         assert_eq!(contact_credentials::delete_of_contact(tx, who, all.contact.id).await?, 0);
         assert_eq!(contact_credentials::delete_of_tool(tx, who, all.tool.id).await?, 0);

@@ -23,6 +23,7 @@ mod replies;
 mod request_rows;
 mod row_level_security;
 mod schema_parity;
+mod silent_contacts;
 mod small_nouns;
 mod statements;
 mod tools;

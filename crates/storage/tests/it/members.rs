@@ -39,6 +39,18 @@ async fn members_come_change_and_go() {
     assert!(write!(world, tenant, tx => api_keys::rename(tx, tenant, key, "Renamed")).unwrap());
     assert_eq!(read!(world, tenant, tx => api_keys::get(tx, tenant, key)).unwrap().unwrap().name, "Renamed");
 
+    // Made good again, it is of somebody who is there, and stays theirs.
+    let again = api_keys::ApiKey { id: id(), user_id: new.id, revoked_at: None, ..revoked.clone() };
+    write!(world, tenant, tx, again => api_keys::upsert(tx, tenant, &again)).unwrap();
+    let good = read!(world, tenant, tx => api_keys::get(tx, tenant, key)).unwrap().unwrap();
+    assert_eq!((good.user_id, good.revoked_at), (new.id, None));
+    let third = member("Third", "owner");
+    let row = third.clone();
+    write!(world, tenant, tx => members::insert(tx, tenant, &row)).unwrap();
+    let other = api_keys::ApiKey { id: id(), user_id: third.id, ..again };
+    write!(world, tenant, tx => api_keys::upsert(tx, tenant, &other)).unwrap();
+    assert_eq!(read!(world, tenant, tx => api_keys::get(tx, tenant, key)).unwrap().unwrap().user_id, new.id);
+
     let own = read!(world, tenant, tx => organisations::get(tx, tenant)).unwrap().unwrap();
     let moved = organisations::Organisation { name: "Moved".into(), time_zone: "Europe/Berlin".into(), ..own };
     write!(world, tenant, tx => organisations::update(tx, tenant, &moved)).unwrap();

@@ -329,8 +329,13 @@ async fn a_session_lives_while_everything_it_stands_for_does() {
     let revoked =
         write!(world, tenant, tx => visitor_sessions::revoke_of_contact(tx, tenant, contact, later(1))).unwrap();
     assert_eq!((revoked, live(ids.0).await), (3, None));
-    assert_eq!(write!(world, Scope::System, tx => visitor_sessions::forget(tx, later(61))).unwrap(), 3);
-    assert_eq!(write!(world, Scope::System, tx => visitor_sessions::forget(tx, later(91))).unwrap(), 1);
+    let forget =
+        async |before, limit| write!(world, Scope::System, tx => visitor_sessions::forget(tx, before, limit)).unwrap();
+    let ended = (tenant.organisation(), contact);
+    assert_eq!(forget(later(61), 2).await, [ended; 2], "a slice");
+    assert_eq!(forget(later(61), 2).await, [ended]);
+    assert_eq!(forget(later(91), 2).await, [ended]);
+    assert_eq!(forget(later(91), 2).await, []);
 
     let latest = read!(world, tenant, tx => visitor_sessions::latest_conversation(
         tx, tenant, all.inbox.id, all.contact.id));
