@@ -39,7 +39,7 @@ async fn links_of_a_body_are_at_most_a_thousand_and_exist() {
         let refused = owner.patch(&path, &json!({field: vec![&known; 1001]})).await.body_of(400);
         assert_eq!(refused, json!({field: ["Ensure this field has no more than 1000 elements."]}));
         let refused = owner.patch(&path, &json!({field: [known, UNKNOWN, known]})).await.body_of(400);
-        assert_eq!(refused, json!({field: [{}, {"id": [sentence]}, {}]}));
+        assert_eq!(refused, json!({field: [{}, {"id": [sentence]}]}));
     }
     let refused = owner.post("chatbots/", &json!({"name": "x", "knowledgeBases": vec![&base; 1001]})).await;
     assert!(refused.body_of(400)["knowledgeBases"].is_array());

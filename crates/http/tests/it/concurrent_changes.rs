@@ -46,7 +46,8 @@ async fn changes_of_different_fields_at_once_all_stay() {
     })
     .await;
 
-    let web_chat = made(&owner, "web-chats/", &json!({"name": "W"})).await;
+    let page = json!({"name": "W", "chatbot": app.chatbot(), "theme": {}, "darkTheme": {}});
+    let web_chat = made(&owner, "web-chats/", &page).await;
     race(&owner, &web_chat, |round| {
         json!({"name": format!("Chat {round}"), "isActive": round % 2 == 0, "dailyReplyLimit": round, "dailyTokenLimit": round})
     })

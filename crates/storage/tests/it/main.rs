@@ -22,6 +22,7 @@ mod reach;
 mod replies;
 mod request_rows;
 mod row_level_security;
+mod row_lock;
 mod schema_parity;
 mod silent_contacts;
 mod small_nouns;
