@@ -60,7 +60,7 @@ async fn changes_of_the_same_row_see_each_other() {
                     let mut row = chatbots::get(tx, tenant, chatbot).await?.unwrap();
                     // Time for the others to read what is about to be replaced.
                     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-                    row.instructions.push_str(&format!("[{number}]"));
+                    row.instructions = format!("{}[{number}]", row.instructions);
                     chatbots::update(tx, tenant, &row).await
                 })
             })
