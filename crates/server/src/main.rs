@@ -19,8 +19,9 @@ use clap::{Parser, Subcommand};
 
 use crate::config::Config;
 
+// Of the allocators compared it held least under load and gave most back; docs/ARCHITECTURE.md has the figures.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// The hidden subcommand under which the program parses one document for itself, boxed.
 pub(crate) const PARSE_DOCUMENT: &str = "parse-document";
