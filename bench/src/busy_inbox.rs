@@ -82,26 +82,8 @@ fn written(tenant: Tenant, (inbox, contact): (InboxId, ContactId), number: usize
         }
         let is_question = position.is_multiple_of(2);
         let found_by = terms(tenant, &content);
-        let message = Message {
-            id: Ids.next(at),
-            conversation_id: id,
-            contact_id: is_question.then_some(contact),
-            user_id: None,
-            kind: if is_question { "incoming" } else { "outgoing" }.to_owned(),
-            state: "done".to_owned(),
-            content,
-            content_payload: None,
-            query_metadata: None,
-            attachments: "[]".to_owned(),
-            citations: "[]".to_owned(),
-            canvas: None,
-            feedback_id: None,
-            feedback_type: None,
-            feedback_suggestion: None,
-            feedback_at: None,
-            error: None,
-            created_at: at.plus(Duration::from_millis(position as u64)),
-        };
+        let written_at = at.plus(Duration::from_millis(position as u64));
+        let message = Message::plain((Ids.next(at), id), is_question.then_some(contact), content, written_at);
         messages.push((message, found_by));
     }
     let title = messages.first().map(|(message, _)| message.content.chars().take(60).collect::<String>());

@@ -193,7 +193,7 @@ async fn commit(app: &App, turn: &Turn, ended: Ended) -> Result<Stored> {
 async fn try_commit(app: &App, turn: &Turn, ended: Arc<Ended>) -> Result<Stored> {
     let (tenant, owed, writer) = (turn.tenant, turn.reply.clone(), app.clone());
     let About { conversation, message, gives_way, .. } = turn.about();
-    let now = app.now();
+    let (now, may_be_set_aside) = (app.now(), turn.open.may_be_set_aside);
     let stored = app
         .db
         .write(tenant, move |tx| {
@@ -223,7 +223,9 @@ async fn try_commit(app: &App, turn: &Turn, ended: Arc<Ended>) -> Result<Stored>
                 }
                 passages::count_hits(tx, tenant, &ended.hits).await?;
                 faqs::count_hits(tx, tenant, &ended.faq_hits).await?;
-                spending::settle(tx, tenant, message, &ended.usage).await?;
+                if may_be_set_aside {
+                    spending::settle(tx, tenant, message, &ended.usage).await?;
+                }
                 Ok(if is_taken_over { Stored::TakenOver } else { Stored::AsItEnded })
             })
         })

@@ -194,24 +194,8 @@ async fn deliver(
     };
     let now = app.now();
     let message = Message {
-        id: app.new_id(),
-        conversation_id: conversation.id,
-        contact_id: None,
         user_id: principal.user,
-        kind: "outgoing".to_owned(),
-        state: "done".to_owned(),
-        content: content.to_owned(),
-        content_payload: None,
-        query_metadata: None,
-        attachments: "[]".to_owned(),
-        citations: "[]".to_owned(),
-        canvas: None,
-        feedback_id: None,
-        feedback_type: None,
-        feedback_suggestion: None,
-        feedback_at: None,
-        error: None,
-        created_at: now,
+        ..Message::plain((app.new_id(), conversation.id), None, content.to_owned(), now)
     };
     // A message from the organisation is no title and is not unread, and nobody takes over with it.
     let activity = Activity { at: now, unread: 0, title: "", title_folded: "" };

@@ -8,7 +8,7 @@ use parlance_retrieval::fold;
 use parlance_storage::Tx;
 use parlance_storage::attachments::{self, Attachment};
 use parlance_storage::contacts::{self, Contact};
-use parlance_storage::conversation_terms::Terms;
+use parlance_storage::conversation_terms;
 use parlance_storage::conversations::{self, Activity, Conversation};
 use parlance_storage::messages::{self, Message};
 
@@ -72,6 +72,8 @@ pub struct OpenTurn {
     pub attachments: Vec<Attachment>,
     /// Earlier messages, oldest first.
     pub history: Vec<Message>,
+    /// Whether something of a web chat's day may be set aside for it.
+    pub may_be_set_aside: bool,
 }
 
 /// What a question refers to.
@@ -126,6 +128,7 @@ pub(crate) async fn open(
         answer,
         attachments: place.attachments,
         history: place.history,
+        may_be_set_aside: allowance.is_some(),
     };
     let question_id = question_row.id;
     let found_since = app
@@ -141,19 +144,20 @@ pub(crate) async fn open(
                     found_since = Some((known.id, known.query_metadata));
                 }
                 if is_new_conversation {
-                    conversations::insert(tx, tenant, &conversation, &name_terms).await?;
+                    let terms = name_terms.iter().chain(terms.iter()).collect();
+                    conversations::insert(tx, tenant, &conversation, &terms).await?;
                 } else {
                     let title_folded = fold(&title);
                     let activity = Activity { at: now, unread: 1, title: &title, title_folded: &title_folded };
                     conversations::touch(tx, tenant, conversation.id, &activity).await?;
+                    conversation_terms::add(tx, tenant, conversation.id, &terms).await?;
                     // Now that its row is held, nobody takes it over before the answer can be seen.
                     if is_visitor {
                         let known = conversations::get(tx, tenant, conversation.id).await?;
                         answers_visitors(known.as_ref())?;
                     }
                 }
-                messages::insert(tx, tenant, &question_row, &terms).await?;
-                messages::insert(tx, tenant, &answer_row, &Terms::NONE).await?;
+                messages::insert_turn(tx, tenant, &question_row, &answer_row).await?;
                 if let Some(allowance) = &allowance {
                     spending::reserve(tx, tenant, answer, allowance).await?;
                 }
@@ -222,38 +226,18 @@ fn rows(
     answer: MessageId,
 ) -> (Message, Message) {
     let now = app.now();
+    let ids = (app.new_id(), conversation.id);
     let question_row = Message {
-        id: app.new_id(),
-        conversation_id: conversation.id,
-        contact_id: Some(conversation.contact_id),
-        user_id: None,
-        kind: "incoming".to_owned(),
-        state: "done".to_owned(),
-        content: question.content.clone(),
         content_payload: question.content_payload.clone(),
         query_metadata: question.query_metadata.clone(),
         attachments: attachments_json(attachments),
-        citations: "[]".to_owned(),
-        canvas: None,
-        feedback_id: None,
-        feedback_type: None,
-        feedback_suggestion: None,
-        feedback_at: None,
-        error: None,
-        created_at: now,
+        ..Message::plain(ids, Some(conversation.contact_id), question.content.clone(), now)
     };
+    // One millisecond later, so that an order by time puts it after its question.
+    let later = now.plus(Duration::from_millis(1));
     let answer_row = Message {
-        id: answer,
-        contact_id: None,
-        kind: "outgoing".to_owned(),
         state: "generating".to_owned(),
-        content: String::new(),
-        content_payload: None,
-        query_metadata: None,
-        attachments: "[]".to_owned(),
-        // One millisecond later, so that an order by time puts it after its question.
-        created_at: now.plus(Duration::from_millis(1)),
-        ..question_row.clone()
+        ..Message::plain((answer, conversation.id), None, String::new(), later)
     };
     (question_row, answer_row)
 }

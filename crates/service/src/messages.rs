@@ -278,25 +278,14 @@ fn row(
         })
         .to_string()
     });
+    let contact = (!new.is_reply).then_some(destination.contact_id);
     Message {
-        id: app.new_id(),
-        conversation_id: new.conversation,
-        contact_id: (!new.is_reply).then_some(destination.contact_id),
         user_id: if new.is_reply { principal.user } else { None },
-        kind: if new.is_reply { "outgoing" } else { "incoming" }.to_owned(),
-        state: "done".to_owned(),
-        content: new.content.clone(),
         content_payload: new.content_payload.as_ref().map(Value::to_string),
         query_metadata: new.query_metadata.as_ref().map(Value::to_string),
         attachments: attachments_json(&rows),
-        citations: "[]".to_owned(),
         canvas,
-        feedback_id: None,
-        feedback_type: None,
-        feedback_suggestion: None,
-        feedback_at: None,
-        error: None,
-        created_at: now,
+        ..Message::plain((app.new_id(), new.conversation), contact, new.content.clone(), now)
     }
 }
 

@@ -170,6 +170,7 @@ pub async fn run(app: &App, tenant: Tenant, job: &Job) -> Result<(), Stop> {
         answer: owed.answer.id,
         attachments,
         history,
+        may_be_set_aside: true,
     };
     let question = Question {
         conversation: Some(question.conversation_id),

@@ -2,6 +2,7 @@
 
 use parlance_domain::kind::{ChatbotId, ContactId, ConversationId, FeedbackId, MessageId, OrganisationId, UserId};
 use parlance_domain::{Result, Tenant, Timestamp};
+use sqlx::QueryBuilder;
 
 use crate::conversation_terms::{self, Terms};
 use crate::reach::conversation_within;
@@ -49,6 +50,38 @@ pub struct Message {
     pub created_at: Timestamp,
 }
 
+impl Message {
+    /// A finished message with nothing but a text: of the contact who wrote it, or going out when there is
+    /// none.
+    pub fn plain(
+        (id, conversation_id): (MessageId, ConversationId),
+        contact_id: Option<ContactId>,
+        content: String,
+        created_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            conversation_id,
+            contact_id,
+            user_id: None,
+            kind: if contact_id.is_some() { "incoming" } else { "outgoing" }.to_owned(),
+            state: "done".to_owned(),
+            content,
+            content_payload: None,
+            query_metadata: None,
+            attachments: "[]".to_owned(),
+            citations: "[]".to_owned(),
+            canvas: None,
+            feedback_id: None,
+            feedback_type: None,
+            feedback_suggestion: None,
+            feedback_at: None,
+            error: None,
+            created_at,
+        }
+    }
+}
+
 macro_rules! columns {
     () => {
         "id, conversation_id, contact_id, user_id, type, state, content, content_payload, query_metadata, \
@@ -59,30 +92,41 @@ pub(crate) use columns;
 
 /// Stores a message; `terms` are those of its text. Feedback comes later, so it is not stored here.
 pub async fn insert(tx: &mut Tx, tenant: Tenant, message: &Message, terms: &Terms) -> Result<()> {
-    execute!(
-        tx,
-        sqlx::query(
-            "INSERT INTO messages (org_id, id, conversation_id, contact_id, user_id, type, state, content, \
-         content_payload, query_metadata, attachments, citations, canvas, error, created_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)"
-        )
-        .bind(tenant.organisation())
-        .bind(message.id)
-        .bind(message.conversation_id)
-        .bind(message.contact_id)
-        .bind(message.user_id)
-        .bind(&message.kind)
-        .bind(&message.state)
-        .bind(&message.content)
-        .bind(&message.content_payload)
-        .bind(&message.query_metadata)
-        .bind(&message.attachments)
-        .bind(&message.citations)
-        .bind(&message.canvas)
-        .bind(&message.error)
-        .bind(message.created_at)
-    )?;
+    insert_rows(tx, tenant, &[message]).await?;
     conversation_terms::add(tx, tenant, message.conversation_id, terms).await
+}
+
+/// Stores a question and the place of its answer, with one statement. Their terms are for the caller to add.
+pub async fn insert_turn(tx: &mut Tx, tenant: Tenant, question: &Message, answer: &Message) -> Result<()> {
+    insert_rows(tx, tenant, &[question, answer]).await
+}
+
+async fn insert_rows(tx: &mut Tx, tenant: Tenant, messages: &[&Message]) -> Result<()> {
+    on_tx!(tx, db => {
+        let mut query = QueryBuilder::new(
+            "INSERT INTO messages (org_id, id, conversation_id, contact_id, user_id, type, state, content, \
+             content_payload, query_metadata, attachments, citations, canvas, error, created_at, updated_at) ");
+        query.push_values(messages, |mut row, message| {
+            row.push_bind(tenant.organisation())
+                .push_bind(message.id)
+                .push_bind(message.conversation_id)
+                .push_bind(message.contact_id)
+                .push_bind(message.user_id)
+                .push_bind(&message.kind)
+                .push_bind(&message.state)
+                .push_bind(&message.content)
+                .push_bind(&message.content_payload)
+                .push_bind(&message.query_metadata)
+                .push_bind(&message.attachments)
+                .push_bind(&message.citations)
+                .push_bind(&message.canvas)
+                .push_bind(&message.error)
+                .push_bind(message.created_at)
+                .push_bind(message.created_at);
+        });
+        query.build().execute(db).await.map(drop)
+    })
+    .map_err(fault)
 }
 
 /// One message, of a conversation within the caller's reach.

@@ -270,26 +270,7 @@ async fn store_silently(app: &TestApp, conversation: &str, texts: &[String], cre
     let (tenant, conversation_id) = (app.tenant, ConversationId::parse(conversation).unwrap());
     let messages: Vec<Message> = texts
         .iter()
-        .map(|text| Message {
-            id: app.app.new_id(),
-            conversation_id,
-            contact_id: None,
-            user_id: None,
-            kind: "outgoing".to_owned(),
-            state: "done".to_owned(),
-            content: text.clone(),
-            content_payload: None,
-            query_metadata: None,
-            attachments: "[]".to_owned(),
-            citations: "[]".to_owned(),
-            canvas: None,
-            feedback_id: None,
-            feedback_type: None,
-            feedback_suggestion: None,
-            feedback_at: None,
-            error: None,
-            created_at,
-        })
+        .map(|text| Message::plain((app.app.new_id(), conversation_id), None, text.clone(), created_at))
         .collect();
     let store = app.app.db.write(tenant, move |tx| {
         Box::pin(async move {

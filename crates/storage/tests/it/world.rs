@@ -94,24 +94,8 @@ impl Things {
         let delivery: WebhookDeliveryId = id();
         let blob_key = format!("media/{file}.pdf");
         let message = Message {
-            id: question,
-            conversation_id: conversation,
-            contact_id: Some(contact),
-            user_id: None,
-            kind: "incoming".into(),
-            state: "done".into(),
-            content: "保固多久？".into(),
-            content_payload: None,
             query_metadata: Some("{\"a\":1}".into()),
-            attachments: "[]".into(),
-            citations: "[]".into(),
-            canvas: None,
-            feedback_id: None,
-            feedback_type: None,
-            feedback_suggestion: None,
-            feedback_at: None,
-            error: None,
-            created_at: NOW,
+            ..Message::plain((question, conversation), Some(contact), "保固多久？".into(), NOW)
         };
         Self {
             user: User { id: user, name: "Owner".into(), role: "owner".into(), created_at: NOW },
@@ -397,8 +381,7 @@ fn insert_all(tx: &mut Tx, tenant: Tenant, all: Box<Things>) -> BoxFuture<'_, Re
         contact_credentials::upsert(tx, tenant, &all.credential).await?;
         crate::web_chats::fill(tx, tenant, all.web_chat.id, all.contact.id).await?;
         conversations::insert(tx, tenant, &all.conversation, &Terms::NONE).await?;
-        messages::insert(tx, tenant, &all.question, &Terms::NONE).await?;
-        messages::insert(tx, tenant, &all.answer, &Terms::NONE).await?;
+        messages::insert_turn(tx, tenant, &all.question, &all.answer).await?;
         attachments::insert(tx, tenant, &all.attachment).await?;
         records::insert(tx, tenant, &all.record).await?;
         jobs::enqueue(tx, tenant, &all.job, NOW).await?;
