@@ -85,6 +85,36 @@ impl Room {
     }
 }
 
+/// The outcome of a job that works in slices and is tried until it works: what its arguments ask for, and
+/// how its slices went, false when the job was not held any more. `waits` is what people are told then.
+pub(crate) async fn in_slices<W>(
+    job: &Job,
+    work: Result<W>,
+    run: impl AsyncFnOnce(W) -> Result<bool>,
+    waits: &str,
+) -> Outcome {
+    let work = match work {
+        Ok(work) => work,
+        Err(error) => return Outcome::Fail(error.to_string()),
+    };
+    match run(work).await {
+        Ok(true) => Outcome::Done,
+        Ok(false) => Outcome::Obsolete,
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, job = %job.id, kind = job.kind, "a job in slices was interrupted");
+            Outcome::Retry(waits.to_owned())
+        }
+    }
+}
+
+/// Gives a job up, and says in the log what stays as it is.
+pub(crate) async fn give_up(app: &App, tenant: Tenant, job: &Job, (reason, stays): (String, &str)) -> Result<()> {
+    tracing::error!(job = %job.id, kind = job.kind, reason, stays, "a job was given up");
+    let job = job.clone();
+    app.db.write(tenant, move |tx| Box::pin(async move { jobs::finish(tx, tenant, &job).await.map(drop) })).await
+}
+
 /// Runs jobs until the server stops, `workers` of a kind at a time where its settings say nothing
 /// else. A claim under way is never abandoned: its job would belong to nobody until the lease ends.
 pub async fn run(app: &App, workers: usize) {

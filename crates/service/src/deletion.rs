@@ -181,10 +181,3 @@ async fn remove_from_base(tx: &mut Tx, app: &App, tenant: Tenant, base: Knowledg
     knowledge_bases::delete(tx, tenant, base).await?;
     Ok(true)
 }
-
-/// Gives a job up whose arguments cannot be read.
-pub async fn give_up(app: &App, tenant: Tenant, job: &Job, reason: String) -> Result<()> {
-    tracing::error!(job = %job.id, reason, "a deletion was given up; what it was to remove stays hidden");
-    let job = job.clone();
-    app.db.write(tenant, move |tx| Box::pin(async move { jobs::finish(tx, tenant, &job).await.map(drop) })).await
-}

@@ -126,10 +126,3 @@ async fn begin_some(tx: &mut Tx, app: &App, tenant: Tenant, job: &Job, work: ReE
     jobs::note(tx, tenant, job, &rest.payload()?).await?;
     Ok(Step::More(rest))
 }
-
-/// Gives a job up whose arguments cannot be read.
-pub async fn give_up(app: &App, tenant: Tenant, job: &Job, reason: String) -> Result<()> {
-    tracing::error!(job = %job.id, reason, "files keep the vectors of their model from before; reparse them");
-    let job = job.clone();
-    app.db.write(tenant, move |tx| Box::pin(async move { jobs::finish(tx, tenant, &job).await.map(drop) })).await
-}
