@@ -247,7 +247,7 @@ pub async fn update(
             Box::pin(async move {
                 lock(tx, tenant, Row::Chatbot(id)).await?;
                 let mut chatbot = chatbots::get(tx, tenant, id).await?.ok_or(Error::NotFound("chatbot"))?;
-                further_scopes::check_change(tx, tenant, id, &draft).await?;
+                further_scopes::check_change(tx, tenant, &chatbot, &draft).await?;
                 apply(&writer, tenant, &mut chatbot, &draft, &mut warnings)?;
                 chatbot.updated_at = writer.now();
                 chatbots::update(tx, tenant, &chatbot).await?;

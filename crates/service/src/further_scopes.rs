@@ -5,8 +5,9 @@
 
 use parlance_domain::kind::{ChatbotId, KnowledgeBaseId};
 use parlance_domain::{Permission, Principal, Result, Scopes, Tenant};
+use parlance_storage::chatbots::{self, Chatbot};
 use parlance_storage::uploads::{self, Upload};
-use parlance_storage::{Tx, chatbots, tools};
+use parlance_storage::{Tx, tools};
 
 use crate::chatbots::ChatbotDraft;
 use crate::conversation_turn::Question;
@@ -20,32 +21,29 @@ pub(crate) fn check_new(draft: &ChatbotDraft) -> Result<()> {
     needed_for(address(draft.webhook_url.as_ref()).is_some(), Permission::ReadConversations)
 }
 
-/// As [`check_new`], for what a change of an assistant adds to it. To be called before the change, in its
-/// transaction.
-pub(crate) async fn check_change(tx: &mut Tx, tenant: Tenant, id: ChatbotId, draft: &ChatbotDraft) -> Result<()> {
+/// As [`check_new`], for what a change adds to an assistant as it is known. To be called before the change,
+/// in its transaction.
+pub(crate) async fn check_change(tx: &mut Tx, tenant: Tenant, known: &Chatbot, draft: &ChatbotDraft) -> Result<()> {
     if let Some(bases) = &draft.knowledge_bases
         && !draft.scopes.contains(Permission::ReadKnowledge)
     {
-        let linked = chatbots::knowledge_bases(tx, tenant, id).await?;
-        if bases.iter().any(|base| linked.iter().all(|(known, _)| known != base)) {
+        let linked = chatbots::knowledge_bases(tx, tenant, known.id).await?;
+        if bases.iter().any(|base| linked.iter().all(|(known_base, _)| known_base != base)) {
             draft.scopes.require(Permission::ReadKnowledge)?;
         }
     }
     if let Some(wanted) = &draft.tools
         && !draft.scopes.contains(Permission::ReadTools)
     {
-        let linked = tools::of_chatbot(tx, tenant, id).await?;
-        if wanted.iter().any(|tool| linked.iter().all(|known| known.id != *tool)) {
+        let linked = tools::of_chatbot(tx, tenant, known.id).await?;
+        if wanted.iter().any(|tool| linked.iter().all(|known_tool| known_tool.id != *tool)) {
             draft.scopes.require(Permission::ReadTools)?;
         }
     }
     if let Some(wanted) = address(draft.webhook_url.as_ref())
-        && !draft.scopes.contains(Permission::ReadConversations)
+        && known.webhook_url.as_deref() != Some(wanted)
     {
-        let known = chatbots::get(tx, tenant, id).await?.and_then(|chatbot| chatbot.webhook_url);
-        if known.as_deref() != Some(wanted) {
-            draft.scopes.require(Permission::ReadConversations)?;
-        }
+        draft.scopes.require(Permission::ReadConversations)?;
     }
     Ok(())
 }

@@ -47,7 +47,7 @@ pub mod keyword;
 pub mod knowledge_bases;
 pub mod labels;
 pub mod links;
-mod listed_ids;
+pub mod listed_ids;
 pub mod live_answer;
 pub mod material;
 pub mod members;

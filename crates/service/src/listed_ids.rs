@@ -8,7 +8,10 @@ use parlance_domain::{Error, FieldErrors, Id, IdKind, Result};
 const MAX_IDS: usize = 1_000;
 
 /// Refuses a list that is too long, before anything is asked about it.
-pub(crate) fn check_length(field: &str, length: usize) -> Result<()> {
+///
+/// # Errors
+/// `Invalid` on `field`.
+pub fn check_length(field: &str, length: usize) -> Result<()> {
     if length > MAX_IDS {
         return Err(Error::field(field, format!("Ensure this field has no more than {MAX_IDS} elements.")));
     }

@@ -14,8 +14,6 @@ use crate::App;
 const MAX_NAME: usize = 255;
 /// Characters of an e-mail address.
 const MAX_EMAIL: usize = 254;
-/// Members, groups, or links of a group that one request may add.
-pub const MAX_BULK: usize = 1000;
 
 /// The caller's organisation.
 pub async fn organisation(app: &App, principal: &Principal) -> Result<Organisation> {

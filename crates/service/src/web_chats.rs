@@ -174,12 +174,6 @@ pub async fn create(app: &App, tenant: Tenant, draft: WebChatDraft) -> Result<We
 /// Changes a web chat.
 pub async fn update(app: &App, tenant: Tenant, id: WebChatId, draft: WebChatDraft) -> Result<WebChatView> {
     let known = get(app, tenant, id).await?;
-    if let Some(chatbot) = draft.chatbot {
-        if chatbot != known.web_chat.chatbot_id {
-            draft.scopes.require(Permission::ReadChatbots)?;
-        }
-        chatbot_of(app, tenant, Some(chatbot)).await?;
-    }
     let domain = asked_domain(app, &draft, known.custom_domain.as_ref()).await?;
     let writer = app.clone();
     app.db
@@ -188,6 +182,10 @@ pub async fn update(app: &App, tenant: Tenant, id: WebChatId, draft: WebChatDraf
                 lock(tx, tenant, Row::WebChat(id)).await?;
                 let details = web_chats::get(tx, tenant, id).await?.ok_or(Error::NotFound("web chat"))?;
                 let known = WebChatView::new(tenant, details);
+                if let Some(another) = draft.chatbot.filter(|another| *another != known.web_chat.chatbot_id) {
+                    draft.scopes.require(Permission::ReadChatbots)?;
+                    chatbots::get(tx, tenant, another).await?.ok_or_else(no_such_chatbot)?;
+                }
                 let mut change = Change::make(tx, &writer, tenant, known, (draft, domain)).await?;
                 change.web_chat.updated_at = writer.now();
                 web_chats::update(tx, tenant, &change.web_chat).await?;
@@ -229,7 +227,7 @@ async fn chatbot_of(app: &App, tenant: Tenant, named: Option<ChatbotId>) -> Resu
     let mut tx = app.db.read(tenant).await?;
     if let Some(id) = named {
         let chatbot = chatbots::get(&mut tx, tenant, id).await?;
-        let chatbot = chatbot.ok_or_else(|| Error::field("chatbot", "No chatbot has this id."))?;
+        let chatbot = chatbot.ok_or_else(no_such_chatbot)?;
         return Ok((chatbot.id, chatbot.name));
     }
     let two = Page { offset: 0, limit: 2 };
@@ -240,6 +238,10 @@ async fn chatbot_of(app: &App, tenant: Tenant, named: Option<ChatbotId>) -> Resu
             Err(Error::field("chatbot", "This field is required: there is not exactly one chatbot."))
         }
     }
+}
+
+fn no_such_chatbot() -> Error {
+    Error::field("chatbot", "No chatbot has this id.")
 }
 
 /// The domain that a draft asks for, or none of its own; or what is wrong with it.

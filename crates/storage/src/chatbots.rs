@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
-use crate::existing::existing;
+use crate::by_ids::existing;
 use crate::page::{Listing, Page};
 use crate::reach::{chatbot_within, chatbot_within_sql};
 use crate::tx::{Tx, execute, fault, on_tx};

@@ -2,12 +2,9 @@
 
 use parlance_domain::kind::{ContactCredentialId, ContactId, ToolId};
 use parlance_domain::{Result, Tenant, Timestamp};
-use sqlx::QueryBuilder;
 
+use crate::by_ids;
 use crate::tx::{Tx, execute, fault, on_tx};
-
-/// Ids in one statement at most.
-const IDS_AT_ONCE: usize = 500;
 
 /// The headers of one contact for one tool.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,26 +93,10 @@ pub async fn upsert(tx: &mut Tx, tenant: Tenant, credential: &ContactCredential)
 
 /// The credentials of contacts, oldest first.
 pub async fn of_contacts(tx: &mut Tx, tenant: Tenant, contacts: &[ContactId]) -> Result<Vec<ShownCredential>> {
-    let mut found = Vec::new();
-    for some in contacts.chunks(IDS_AT_ONCE) {
-        let rows: Vec<ShownCredential> = on_tx!(tx, db => {
-            let mut query = QueryBuilder::new(
-                "SELECT c.id, c.contact_id, c.tool_id, t.display_name AS tool_name, c.created_at, c.updated_at \
-                 FROM contact_credentials AS c JOIN tools AS t ON t.id = c.tool_id \
-                 WHERE t.org_id = c.org_id AND c.org_id = ");
-            query.push_bind(tenant.organisation());
-            query.push(" AND c.contact_id IN (");
-            let mut list = query.separated(", ");
-            for contact in some {
-                list.push_bind(*contact);
-            }
-            query.push(") ORDER BY c.created_at, c.id");
-            query.build_query_as().fetch_all(db).await
-        })
-        .map_err(fault)?;
-        found.extend(rows);
-    }
-    Ok(found)
+    let select = "SELECT c.id, c.contact_id, c.tool_id, t.display_name AS tool_name, c.created_at, c.updated_at \
+         FROM contact_credentials AS c JOIN tools AS t ON t.id = c.tool_id \
+         WHERE t.org_id = c.org_id AND c.org_id = $1";
+    by_ids::rows(tx, tenant, (select, "c.contact_id", "ORDER BY c.created_at, c.id"), contacts).await
 }
 
 /// Removes the credentials of a contact.

@@ -4,13 +4,14 @@ use parlance_domain::kind::{ContactId, InboxId};
 use parlance_domain::{Result, Tenant, Timestamp};
 use sqlx::QueryBuilder;
 
+use crate::by_ids;
 use crate::conversation_terms::{self, Terms};
 use crate::page::{Listing, Page, bytes_of, collect};
 use crate::reach::inbox_within_sql;
 use crate::tx::{Tx, execute, fault, on_tx};
 
-/// Ids in one statement at most.
-const IDS_AT_ONCE: usize = 500;
+/// Inboxes that a list may be narrowed to.
+const MAX_INBOXES: usize = 500;
 
 /// A person who writes to one or several inboxes.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -264,7 +265,7 @@ pub async fn leave(tx: &mut Tx, tenant: Tenant, contact: ContactId, inbox: Inbox
 /// A page of contacts that were not deleted, newest first.
 pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> Result<Listing<Contact>> {
     let is_impossible =
-        filter.inboxes.as_ref().is_some_and(|inboxes| inboxes.is_empty() || inboxes.len() > IDS_AT_ONCE)
+        filter.inboxes.as_ref().is_some_and(|inboxes| inboxes.is_empty() || inboxes.len() > MAX_INBOXES)
             || crate::page::is_beyond_any_name(filter.keyword.as_ref().map(|(folded, _)| folded.as_str()));
     if is_impossible {
         return Ok(Listing { rows: Vec::new(), total: 0 });
@@ -317,26 +318,12 @@ pub async fn list(tx: &mut Tx, tenant: Tenant, filter: &Filter, page: Page) -> R
 /// The inboxes that contacts write to, with their names, in the order they came to them. Those that
 /// were deleted, or are beyond the caller's reach, are left out.
 pub async fn inboxes(tx: &mut Tx, tenant: Tenant, contacts: &[ContactId]) -> Result<Vec<(ContactId, InboxId, String)>> {
-    let mut found = Vec::new();
-    for some in contacts.chunks(IDS_AT_ONCE) {
-        let rows: Vec<(ContactId, InboxId, String)> = on_tx!(tx, db => {
-            let mut query = QueryBuilder::new(
-                "SELECT m.contact_id, i.id, i.name FROM contact_inboxes AS m JOIN inboxes AS i ON i.id = m.inbox_id \
-                 WHERE i.deleted_at IS NULL AND m.org_id = i.org_id AND m.org_id = ");
-            query.push_bind(tenant.organisation());
-            query.push(" AND m.contact_id IN (");
-            let mut list = query.separated(", ");
-            for contact in some {
-                list.push_bind(*contact);
-            }
-            query.push(")").push(inbox_within_sql(tenant, "m.inbox_id"));
-            query.push(" ORDER BY m.created_at, i.id");
-            query.build_query_as().fetch_all(db).await
-        })
-        .map_err(fault)?;
-        found.extend(rows);
-    }
-    Ok(found)
+    let select = format!(
+        "SELECT m.contact_id, i.id, i.name FROM contact_inboxes AS m JOIN inboxes AS i ON i.id = m.inbox_id \
+         WHERE i.deleted_at IS NULL AND m.org_id = i.org_id AND m.org_id = $1{}",
+        inbox_within_sql(tenant, "m.inbox_id")
+    );
+    by_ids::rows(tx, tenant, (&select, "m.contact_id", "ORDER BY m.created_at, i.id"), contacts).await
 }
 
 /// Contacts of an inbox that were not deleted, oldest first, `limit` at most.

@@ -4,15 +4,11 @@ use std::collections::HashSet;
 
 use parlance_domain::kind::{ChatbotId, KnowledgeBaseId, ModelId};
 use parlance_domain::{Result, Tenant, Timestamp};
-use sqlx::QueryBuilder;
 
-use crate::existing::existing;
+use crate::by_ids::{self, existing};
 use crate::page::{Listing, Page, collect};
 use crate::reach::{base_within, base_within_sql, chatbot_within, chatbot_within_sql};
 use crate::tx::{Tx, execute, fault, on_tx};
-
-/// Ids of one statement: below the engines' limits of parameters.
-const IDS_AT_ONCE: usize = 5_000;
 
 /// A knowledge base.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -221,26 +217,12 @@ pub async fn chatbots(
     tenant: Tenant,
     bases: &[KnowledgeBaseId],
 ) -> Result<Vec<(KnowledgeBaseId, ChatbotId, String)>> {
-    let mut rows = Vec::new();
-    for bases in bases.chunks(IDS_AT_ONCE) {
-        let some: Vec<(KnowledgeBaseId, ChatbotId, String)> = on_tx!(tx, db => {
-            let mut query = QueryBuilder::new(
-                "SELECT c.knowledge_base_id, a.id, a.name FROM chatbot_knowledge_bases AS c \
-                 JOIN chatbots AS a ON a.id = c.chatbot_id AND a.org_id = c.org_id WHERE c.org_id = ");
-            // $1 is the organisation, which is bound first.
-            query.push_bind(tenant.organisation()).push(chatbot_within_sql(tenant, "a.id"));
-            query.push(" AND c.knowledge_base_id IN (");
-            let mut list = query.separated(", ");
-            for base in bases {
-                list.push_bind(*base);
-            }
-            query.push(") ORDER BY a.created_at, a.id");
-            query.build_query_as().fetch_all(db).await
-        })
-        .map_err(fault)?;
-        rows.extend(some);
-    }
-    Ok(rows)
+    let select = format!(
+        "SELECT c.knowledge_base_id, a.id, a.name FROM chatbot_knowledge_bases AS c \
+         JOIN chatbots AS a ON a.id = c.chatbot_id AND a.org_id = c.org_id WHERE c.org_id = $1{}",
+        chatbot_within_sql(tenant, "a.id")
+    );
+    by_ids::rows(tx, tenant, (&select, "c.knowledge_base_id", "ORDER BY a.created_at, a.id"), bases).await
 }
 
 /// Makes the base's assistants within the caller's reach exactly these. Those of another organisation
@@ -278,20 +260,8 @@ pub async fn files_counts(
     tenant: Tenant,
     bases: &[KnowledgeBaseId],
 ) -> Result<Vec<(KnowledgeBaseId, u64)>> {
-    let mut counts = Vec::new();
-    for bases in bases.chunks(IDS_AT_ONCE) {
-        let some: Vec<(KnowledgeBaseId, i64)> = on_tx!(tx, db => {
-            let mut query = QueryBuilder::new("SELECT knowledge_base_id, count(*) FROM files WHERE org_id = ");
-            query.push_bind(tenant.organisation()).push(" AND status <> 'deleting' AND knowledge_base_id IN (");
-            let mut list = query.separated(", ");
-            for base in bases {
-                list.push_bind(*base);
-            }
-            query.push(") GROUP BY knowledge_base_id");
-            query.build_query_as().fetch_all(db).await
-        })
-        .map_err(fault)?;
-        counts.extend(some.into_iter().map(|(base, count)| (base, crate::page::count(count))));
-    }
-    Ok(counts)
+    let select = "SELECT knowledge_base_id, count(*) FROM files WHERE org_id = $1 AND status <> 'deleting'";
+    let counts: Vec<(KnowledgeBaseId, i64)> =
+        by_ids::rows(tx, tenant, (select, "knowledge_base_id", "GROUP BY knowledge_base_id"), bases).await?;
+    Ok(counts.into_iter().map(|(base, count)| (base, crate::page::count(count))).collect())
 }

@@ -2,14 +2,11 @@
 
 use parlance_domain::kind::{FaqId, FileId, KnowledgeBaseId, LabelId};
 use parlance_domain::{Id, IdKind, Result, Tenant, Timestamp};
-use sqlx::QueryBuilder;
 
+use crate::by_ids;
 use crate::page::{Listing, Page};
 use crate::reach::base_within;
 use crate::tx::{Tx, execute, fault, on_tx};
-
-/// Ids of one statement: below the engines' limits of parameters.
-const IDS_AT_ONCE: usize = 5_000;
 
 /// A label of a base. Its name is unique there.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -89,23 +86,9 @@ pub async fn count(tx: &mut Tx, tenant: Tenant, base: KnowledgeBaseId) -> Result
 
 /// Whether any of these bases has a label.
 pub async fn any(tx: &mut Tx, tenant: Tenant, bases: &[KnowledgeBaseId]) -> Result<bool> {
-    for bases in bases.chunks(IDS_AT_ONCE) {
-        let found: Option<LabelId> = on_tx!(tx, db => {
-            let mut query = QueryBuilder::new("SELECT id FROM labels WHERE org_id = ");
-            query.push_bind(tenant.organisation()).push(" AND knowledge_base_id IN (");
-            let mut list = query.separated(", ");
-            for base in bases {
-                list.push_bind(*base);
-            }
-            query.push(") LIMIT 1");
-            query.build_query_scalar().fetch_optional(db).await
-        })
-        .map_err(fault)?;
-        if found.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let select = "SELECT DISTINCT knowledge_base_id FROM labels WHERE org_id = $1";
+    let labelled: Vec<(KnowledgeBaseId,)> = by_ids::rows(tx, tenant, (select, "knowledge_base_id", ""), bases).await?;
+    Ok(!labelled.is_empty())
 }
 
 /// Adds a label.
@@ -171,24 +154,11 @@ async fn carried<K: IdKind>(
     ids: &[Id<K>],
     [table, column]: [&'static str; 2],
 ) -> Result<Vec<(Id<K>, LabelId, String)>> {
-    let mut rows = Vec::new();
-    for ids in ids.chunks(IDS_AT_ONCE) {
-        let some: Vec<(Id<K>, LabelId, String)> = on_tx!(tx, db => {
-            let mut query = QueryBuilder::new("SELECT ");
-            query.push(column).push(", l.id, l.name FROM ").push(table);
-            query.push(" AS c JOIN labels AS l ON l.id = c.label_id WHERE c.org_id = ");
-            query.push_bind(tenant.organisation()).push(" AND l.org_id = c.org_id AND ").push(column).push(" IN (");
-            let mut list = query.separated(", ");
-            for id in ids {
-                list.push_bind(*id);
-            }
-            query.push(") ORDER BY l.name, l.id");
-            query.build_query_as().fetch_all(db).await
-        })
-        .map_err(fault)?;
-        rows.extend(some);
-    }
-    Ok(rows)
+    let select = format!(
+        "SELECT {column}, l.id, l.name FROM {table} AS c JOIN labels AS l ON l.id = c.label_id \
+         WHERE c.org_id = $1 AND l.org_id = c.org_id"
+    );
+    by_ids::rows(tx, tenant, (&select, column, "ORDER BY l.name, l.id"), ids).await
 }
 
 /// Makes a file's labels exactly these. Labels of another base are left out.
@@ -239,20 +209,6 @@ pub async fn set_of_faq(tx: &mut Tx, tenant: Tenant, faq: FaqId, labels: &[Label
 
 /// The files that carry these labels, as `(label, file)`.
 pub async fn files_with(tx: &mut Tx, tenant: Tenant, labels: &[LabelId]) -> Result<Vec<(LabelId, FileId)>> {
-    let mut rows = Vec::new();
-    for labels in labels.chunks(IDS_AT_ONCE) {
-        let some: Vec<(LabelId, FileId)> = on_tx!(tx, db => {
-            let mut query = QueryBuilder::new("SELECT label_id, file_id FROM file_labels WHERE org_id = ");
-            query.push_bind(tenant.organisation()).push(" AND label_id IN (");
-            let mut list = query.separated(", ");
-            for label in labels {
-                list.push_bind(*label);
-            }
-            query.push(")");
-            query.build_query_as().fetch_all(db).await
-        })
-        .map_err(fault)?;
-        rows.extend(some);
-    }
-    Ok(rows)
+    let select = "SELECT label_id, file_id FROM file_labels WHERE org_id = $1";
+    by_ids::rows(tx, tenant, (select, "label_id", ""), labels).await
 }

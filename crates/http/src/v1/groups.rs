@@ -4,8 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use parlance_domain::{Error, Permission, Scopes, kind};
-use parlance_service::App;
-use parlance_service::members::{self, MAX_BULK};
+use parlance_service::{App, listed_ids, members};
 use parlance_storage::groups::{Group, GroupChatbot, GroupMember};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -232,13 +231,6 @@ pub(crate) async fn add_member(
     Ok((StatusCode::CREATED, Json(added.into())))
 }
 
-fn check_bulk(length: usize, field: &str) -> Result<(), Error> {
-    if length > MAX_BULK {
-        return Err(Error::field(field, format!("Ensure this field has no more than {MAX_BULK} elements.")));
-    }
-    Ok(())
-}
-
 /// Add several members to a group, all or none.
 #[utoipa::path(post, path = "/api/v1/organizations/{organization}/groups/{group}/group-members/bulk-create/",
     tag = "organization", params(("organization" = String, Path), ("group" = String, Path)),
@@ -251,7 +243,7 @@ pub(crate) async fn add_members(
 ) -> ApiResult<(StatusCode, Json<Vec<GroupMemberView>>)> {
     check_own(&auth.principal, organisation)?;
     members::group(&app, &auth.principal, group).await?;
-    check_bulk(body.users.len(), "users")?;
+    listed_ids::check_length("users", body.users.len())?;
     let mut users = Vec::with_capacity(body.users.len());
     for (position, reference) in body.users.iter().enumerate() {
         let field = format!("users.{position}");
@@ -371,7 +363,7 @@ pub(crate) async fn add_chatbots(
 ) -> ApiResult<(StatusCode, Json<Vec<GroupChatbotView>>)> {
     check_own(&auth.principal, organisation)?;
     members::group(&app, &auth.principal, group).await?;
-    check_bulk(body.chatbots.len(), "chatbots")?;
+    listed_ids::check_length("chatbots", body.chatbots.len())?;
     let mut chatbots = Vec::with_capacity(body.chatbots.len());
     for (position, reference) in body.chatbots.iter().enumerate() {
         let field = format!("chatbots.{position}");
