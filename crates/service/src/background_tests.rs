@@ -18,6 +18,7 @@ use parlance_storage::files::File;
 use parlance_storage::index_changes::{self, IndexChange, PUT};
 use parlance_storage::jobs::Job;
 use parlance_storage::knowledge_bases::KnowledgeBase;
+use parlance_storage::messages::Partial;
 use parlance_storage::organisations::Organisation;
 use parlance_storage::passages::{self, NewPassage};
 use parlance_storage::secrets::MasterKey;
@@ -302,10 +303,9 @@ async fn an_answer_that_a_crash_ended_leaves_a_record() {
     assert_eq!(used().await, Usage { replies: 1, tokens: 8_000 });
     world.clock.advance(Duration::from_secs(2));
     let (message, now) = (turn.answer, app.now());
+    let partial = Partial { tenant, id: message, content: "早上".to_owned() };
     app.db
-        .write(tenant, move |tx| {
-            Box::pin(async move { messages::save_partial(tx, tenant, message, "早上", now).await })
-        })
+        .write(tenant, move |tx| Box::pin(async move { messages::save_partials(tx, &[partial], now).await }))
         .await
         .unwrap();
     assert_eq!(crate::interrupted::end_interrupted(app).await.unwrap(), 1);

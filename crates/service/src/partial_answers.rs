@@ -4,35 +4,48 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parlance_domain::Result;
-use parlance_storage::{Scope, messages};
+use parlance_storage::Scope;
+use parlance_storage::messages::{self, Partial};
 
 use crate::App;
-use crate::live_answer::LiveAnswer;
+use crate::live_answer::{About, LiveAnswer};
 
-/// Saves the text of unfinished answers, all of them in one transaction, until the server stops.
+/// Saves the text of unfinished answers, many with each write, until the server stops.
 pub async fn save_partial_answers(app: &App) {
     let mut ticks = tokio::time::interval(Duration::from_millis(700));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut round: u32 = 0;
     loop {
         ticks.tick().await;
-        let unsaved = app.streams.unsaved();
         round = round.wrapping_add(1);
         if round.is_multiple_of(16) {
             app.streams.expire();
         }
-        if unsaved.is_empty() {
-            continue;
-        }
-        for texts in unsaved.chunks(SAVED_AT_ONCE) {
-            if let Err(error) = save_partial(app, texts.to_vec()).await {
-                tracing::warn!(%error, "unfinished answers could not be saved together; they are saved one by one");
-                for text in texts {
-                    if let Err(error) = save_partial(app, vec![text.clone()]).await {
-                        tracing::warn!(%error, message = %text.0.about.message, "an unfinished answer could not be saved");
-                    }
-                }
+        let unfinished = app.streams.unfinished();
+        let mut unsaved = unfinished.iter().filter_map(unsaved);
+        loop {
+            let partials: Vec<Partial> = unsaved.by_ref().take(SAVED_AT_ONCE).collect();
+            if partials.is_empty() {
+                break;
             }
+            save_together(app, partials).await;
+        }
+    }
+}
+
+/// What an answer has so far, if some of it was not saved yet.
+fn unsaved(answer: &Arc<LiveAnswer>) -> Option<Partial> {
+    let About { tenant, message, .. } = answer.about;
+    answer.unsaved().map(|content| Partial { tenant, id: message, content })
+}
+
+async fn save_together(app: &App, partials: Vec<Partial>) {
+    let Err(error) = save(app, partials.clone()).await else { return };
+    tracing::warn!(%error, "unfinished answers could not be saved together; they are saved one by one");
+    for partial in partials {
+        let message = partial.id;
+        if let Err(error) = save(app, vec![partial]).await {
+            tracing::warn!(%error, %message, "an unfinished answer could not be saved");
         }
     }
 }
@@ -40,17 +53,9 @@ pub async fn save_partial_answers(app: &App) {
 /// Unfinished answers that are saved with one write: few enough not to keep other writes waiting.
 const SAVED_AT_ONCE: usize = 64;
 
-async fn save_partial(app: &App, texts: Vec<(Arc<LiveAnswer>, String)>) -> Result<()> {
+async fn save(app: &App, partials: Vec<Partial>) -> Result<()> {
     let now = app.now();
     app.db
-        .write(Scope::System, move |tx| {
-            Box::pin(async move {
-                for (answer, text) in &texts {
-                    let about = &answer.about;
-                    messages::save_partial(tx, about.tenant, about.message, text, now).await?;
-                }
-                Ok(())
-            })
-        })
+        .write(Scope::System, move |tx| Box::pin(async move { messages::save_partials(tx, &partials, now).await }))
         .await
 }

@@ -106,13 +106,12 @@ impl Streams {
         self.evict(&mut self.answers());
     }
 
-    /// Unfinished answers with text that was not saved yet.
-    pub fn unsaved(&self) -> Vec<(Arc<LiveAnswer>, String)> {
-        let live: Vec<Arc<LiveAnswer>> = self.answers().live.values().cloned().collect();
-        live.into_iter().filter_map(|answer| answer.unsaved().map(|text| (answer, text))).collect()
+    /// The answers that are being made.
+    pub fn unfinished(&self) -> Vec<Arc<LiveAnswer>> {
+        self.answers().live.values().cloned().collect()
     }
 
-    /// Answers that are being made.
+    /// How many answers are being made.
     pub fn live(&self) -> usize {
         self.answers().live.len()
     }

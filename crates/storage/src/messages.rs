@@ -149,19 +149,36 @@ pub async fn history(tx: &mut Tx, tenant: Tenant, conversation: ConversationId, 
     Ok(rows)
 }
 
-/// Saves what an answer has so far.
-pub async fn save_partial(tx: &mut Tx, tenant: Tenant, id: MessageId, content: &str, now: Timestamp) -> Result<()> {
-    execute!(
-        tx,
-        sqlx::query(
-            "UPDATE messages SET content = $3, updated_at = $4 WHERE org_id = $1 AND id = $2 AND state = 'generating'"
-        )
-        .bind(tenant.organisation())
-        .bind(id)
-        .bind(content)
-        .bind(now)
-    )
-    .map(drop)
+/// What an answer has so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partial {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// The answer.
+    pub id: MessageId,
+    /// Its text.
+    pub content: String,
+}
+
+/// Saves what answers have so far, of whichever organisations, with one statement: there may be thousands
+/// at once. What has ended stays as it is.
+pub async fn save_partials(tx: &mut Tx, partials: &[Partial], now: Timestamp) -> Result<()> {
+    if partials.is_empty() {
+        return Ok(());
+    }
+    on_tx!(tx, db => {
+        let mut query = QueryBuilder::new("WITH parts (org_id, id, content) AS (");
+        query.push_values(partials, |mut row, part| {
+            row.push_bind(part.tenant.organisation()).push_bind(part.id).push_bind(&part.content);
+        });
+        query.push(") UPDATE messages SET content = parts.content, updated_at = ").push_bind(now);
+        // Joined with something, the state keeps SQLite from going through all unfinished answers.
+        query.push(
+            " FROM parts WHERE messages.org_id = parts.org_id AND messages.id = parts.id \
+             AND messages.state || '' = 'generating'");
+        query.build().execute(db).await.map(drop)
+    })
+    .map_err(fault)
 }
 
 /// How an answer ended.

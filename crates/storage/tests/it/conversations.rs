@@ -3,7 +3,7 @@
 use parlance_domain::kind::MessageId;
 use parlance_storage::conversation_terms::Terms;
 use parlance_storage::conversations::Activity;
-use parlance_storage::messages::{Ending, Message};
+use parlance_storage::messages::{Ending, Message, Partial};
 use parlance_storage::records::Record;
 use parlance_storage::{Scope, contacts, conversations, messages, records};
 
@@ -79,14 +79,15 @@ async fn an_answer_ends_once() {
     let history = async |limit| read!(world, tenant, tx => messages::history(tx, tenant, conversation, limit)).unwrap();
     assert_eq!(history(10).await, std::slice::from_ref(&all.question), "what is being made is not history");
 
-    write!(world, tenant, tx => messages::save_partial(tx, tenant, answer, "一", later(2))).unwrap();
+    let partial = move |content: &str| Partial { tenant, id: answer, content: content.to_owned() };
+    write!(world, tenant, tx => messages::save_partials(tx, &[partial("一")], later(2))).unwrap();
     assert_eq!(get(answer).await.unwrap().content, "一");
     let done = Ending { state: "done", content: "一年。", citations: "[1]", error: None, terms: &NO_TERMS };
     assert!(write!(world, tenant, tx => messages::end(tx, tenant, answer, &done, later(3))).unwrap());
     let error = Ending { state: "error", content: "", citations: "[]", error: Some("late"), terms: &NO_TERMS };
     assert!(!write!(world, tenant, tx => messages::end(tx, tenant, answer, &error, later(4))).unwrap());
     assert!(!write!(world, tenant, tx => messages::interrupt(tx, tenant, answer, later(4))).unwrap());
-    write!(world, tenant, tx => messages::save_partial(tx, tenant, answer, "late", later(4))).unwrap();
+    write!(world, tenant, tx => messages::save_partials(tx, &[partial("late")], later(4))).unwrap();
     let ended = Message { state: "done".into(), content: "一年。".into(), citations: "[1]".into(), ..all.answer };
     assert_eq!(get(answer).await, Some(ended.clone()));
     assert_eq!(history(10).await, [all.question, ended.clone()], "oldest first");
@@ -99,7 +100,8 @@ async fn what_a_dead_process_left_is_interrupted() {
     let all = world.fill().await;
     let tenant = world.tenant;
     let answer = all.answer.id;
-    write!(world, tenant, tx => messages::save_partial(tx, tenant, answer, "so far", later(2))).unwrap();
+    let partial = Partial { tenant, id: answer, content: "so far".to_owned() };
+    write!(world, tenant, tx => messages::save_partials(tx, &[partial], later(2))).unwrap();
     let left = read!(world, Scope::System, tx => messages::interrupted(tx)).unwrap();
     assert_eq!(left, [(tenant.organisation(), answer)]);
     let unfinished = read!(world, tenant, tx => messages::unfinished(tx, tenant, answer)).unwrap().unwrap();

@@ -194,7 +194,8 @@ async fn refuses_changes(world: &World, all: &Things, scope: Scope) {
         faqs::count_hits(tx, who, &[all.faq.id]).await?;
         knowledge_bases::update(tx, who, &knowledge_bases::KnowledgeBase { name: "taken".into(), ..all.base.clone() })
             .await?;
-        messages::save_partial(tx, who, all.answer.id, "taken", NOW).await?;
+        let partial = messages::Partial { tenant: who, id: all.answer.id, content: "taken".into() };
+        messages::save_partials(tx, &[partial], NOW).await?;
         let terms = Terms::NONE;
         let ending = messages::Ending { state: "done", content: "taken", citations: "[]", error: None, terms: &terms };
         assert!(!messages::end(tx, who, all.answer.id, &ending, NOW).await?);

@@ -60,7 +60,8 @@ async fn an_answer_begins_anew_in_its_place_and_is_left_to_its_job() {
     let answer = Message { id: all.reply.answer_id, created_at: later(3), ..all.answer.clone() };
     write!(world, tenant, tx, answer => replies::begin_answer(tx, tenant, &answer)).unwrap();
     let row = answer.id;
-    write!(world, tenant, tx => messages::save_partial(tx, tenant, row, "half", later(4))).unwrap();
+    let half = messages::Partial { tenant, id: row, content: "half".into() };
+    write!(world, tenant, tx => messages::save_partials(tx, &[half], later(4))).unwrap();
     let unfinished = read!(world, Scope::System, tx => messages::interrupted(tx)).unwrap();
     assert_eq!(unfinished, [(tenant.organisation(), all.answer.id)], "the reply is made again, so it is not over");
     write!(world, tenant, tx, answer => replies::begin_answer(tx, tenant, &answer)).unwrap();
