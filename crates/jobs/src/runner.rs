@@ -111,6 +111,11 @@ pub(crate) async fn in_slices<W>(
 /// Gives a job up, and says in the log what stays as it is.
 pub(crate) async fn give_up(app: &App, tenant: Tenant, job: &Job, (reason, stays): (String, &str)) -> Result<()> {
     tracing::error!(job = %job.id, kind = job.kind, reason, stays, "a job was given up");
+    finish(app, tenant, job).await
+}
+
+/// Removes a job, unless it is not held any more.
+async fn finish(app: &App, tenant: Tenant, job: &Job) -> Result<()> {
     let job = job.clone();
     app.db.write(tenant, move |tx| Box::pin(async move { jobs::finish(tx, tenant, &job).await.map(drop) })).await
 }
@@ -230,14 +235,7 @@ async fn settle(app: &App, tenant: Tenant, (kind, job): (&Kind, &Job), outcome: 
     };
     match outcome {
         Outcome::Done | Outcome::RetryAfter(..) => {}
-        Outcome::Obsolete => {
-            let finished = job.clone();
-            let ended = app
-                .db
-                .write(tenant, move |tx| Box::pin(async move { jobs::finish(tx, tenant, &finished).await }))
-                .await;
-            log_failure(ended.map(drop), job);
-        }
+        Outcome::Obsolete => log_failure(finish(app, tenant, job).await, job),
         Outcome::Retry(reason) if attempts < (kind.attempts)(app) => {
             tracing::warn!(job = %job.id, kind = job.kind, attempts, reason, pause_s = pause.as_secs(), "a job waits");
             log_failure((kind.wait)(app, tenant, job, &reason, pause).await, job);

@@ -40,12 +40,12 @@ fn unsaved(answer: &Arc<LiveAnswer>) -> Option<Partial> {
 }
 
 async fn save_together(app: &App, partials: Vec<Partial>) {
-    let Err(error) = save(app, partials.clone()).await else { return };
+    let partials = Arc::new(partials);
+    let Err(error) = save(app, Arc::clone(&partials)).await else { return };
     tracing::warn!(%error, "unfinished answers could not be saved together; they are saved one by one");
-    for partial in partials {
-        let message = partial.id;
-        if let Err(error) = save(app, vec![partial]).await {
-            tracing::warn!(%error, %message, "an unfinished answer could not be saved");
+    for partial in partials.iter() {
+        if let Err(error) = save(app, Arc::new(vec![partial.clone()])).await {
+            tracing::warn!(%error, message = %partial.id, "an unfinished answer could not be saved");
         }
     }
 }
@@ -53,7 +53,7 @@ async fn save_together(app: &App, partials: Vec<Partial>) {
 /// Unfinished answers that are saved with one write: few enough not to keep other writes waiting.
 const SAVED_AT_ONCE: usize = 64;
 
-async fn save(app: &App, partials: Vec<Partial>) -> Result<()> {
+async fn save(app: &App, partials: Arc<Vec<Partial>>) -> Result<()> {
     let now = app.now();
     app.db
         .write(Scope::System, move |tx| Box::pin(async move { messages::save_partials(tx, &partials, now).await }))
