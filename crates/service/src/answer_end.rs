@@ -216,7 +216,7 @@ async fn try_commit(app: &App, turn: &Turn, ended: Arc<Ended>) -> Result<Stored>
                     error: ended.error,
                     terms: &ended.terms,
                 };
-                messages::end(tx, tenant, message, &ending, now).await?;
+                messages::end(tx, tenant, (conversation, message), &ending, now).await?;
                 records::insert(tx, tenant, &ended.record).await?;
                 if let Some(delivery) = ended.delivery.as_ref().filter(|_| !is_taken_over) {
                     webhooks::put(tx, &writer, tenant, delivery).await?;

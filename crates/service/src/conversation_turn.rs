@@ -118,7 +118,9 @@ pub(crate) async fn open(
     };
     let terms = keyword::terms(tenant, &question.content);
     let name_terms = keyword::terms(tenant, &contact_name);
-    let (mut question_row, answer_row) = rows(app, &conversation, question, &place.attachments, answer);
+    let mut question_row = question_row(app, &conversation, question, &place.attachments);
+    // One millisecond later, so that an order by time puts it after its question.
+    let answer_at = question_row.created_at.plus(Duration::from_millis(1));
     let mut turn = OpenTurn {
         conversation: conversation.id,
         inbox: conversation.inbox_id,
@@ -157,7 +159,7 @@ pub(crate) async fn open(
                         answers_visitors(known.as_ref())?;
                     }
                 }
-                messages::insert_turn(tx, tenant, &question_row, &answer_row).await?;
+                messages::insert_turn(tx, tenant, &question_row, (answer, answer_at)).await?;
                 if let Some(allowance) = &allowance {
                     spending::reserve(tx, tenant, answer, allowance).await?;
                 }
@@ -217,29 +219,15 @@ fn begun(app: &App, (inbox, contact): (InboxId, ContactId), title: &str) -> Conv
     }
 }
 
-/// The stored question, and the answer as generating.
-fn rows(
-    app: &App,
-    conversation: &Conversation,
-    question: &Question,
-    attachments: &[Attachment],
-    answer: MessageId,
-) -> (Message, Message) {
-    let now = app.now();
+/// The question as it is stored.
+fn question_row(app: &App, conversation: &Conversation, question: &Question, attachments: &[Attachment]) -> Message {
     let ids = (app.new_id(), conversation.id);
-    let question_row = Message {
+    Message {
         content_payload: question.content_payload.clone(),
         query_metadata: question.query_metadata.clone(),
         attachments: attachments_json(attachments),
-        ..Message::plain(ids, Some(conversation.contact_id), question.content.clone(), now)
-    };
-    // One millisecond later, so that an order by time puts it after its question.
-    let later = now.plus(Duration::from_millis(1));
-    let answer_row = Message {
-        state: "generating".to_owned(),
-        ..Message::plain((answer, conversation.id), None, String::new(), later)
-    };
-    (question_row, answer_row)
+        ..Message::plain(ids, Some(conversation.contact_id), question.content.clone(), app.now())
+    }
 }
 
 /// Loads everything the question refers to, so that what is wrong is said before anything is stored.

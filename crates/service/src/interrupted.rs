@@ -1,6 +1,6 @@
 //! Answers that a dead process left unfinished: they end at the next start.
 
-use parlance_domain::kind::MessageId;
+use parlance_domain::kind::{ConversationId, MessageId};
 use parlance_domain::{Result, Tenant};
 use parlance_storage::conversation_terms::{self, Terms};
 use parlance_storage::messages::{self, Unfinished};
@@ -27,8 +27,8 @@ pub async fn end_interrupted(app: &App) -> Result<usize> {
             .write(tenant, move |tx| {
                 Box::pin(async move {
                     let ended = messages::interrupt(tx, tenant, message, now).await?;
-                    if ended {
-                        conversation_terms::add_of_message(tx, tenant, message, &terms).await?;
+                    if let Some((conversation, terms)) = terms.filter(|_| ended) {
+                        conversation_terms::add(tx, tenant, conversation, &terms).await?;
                     }
                     if let Some(record) = record.filter(|_| ended) {
                         records::insert(tx, tenant, &record).await?;
@@ -42,11 +42,11 @@ pub async fn end_interrupted(app: &App) -> Result<usize> {
     Ok(count)
 }
 
-/// The terms of the text saved so far.
-async fn terms(app: &App, tenant: Tenant, message: MessageId) -> Result<Terms> {
+/// The conversation, and the terms of the text saved so far.
+async fn terms(app: &App, tenant: Tenant, message: MessageId) -> Result<Option<(ConversationId, Terms)>> {
     let mut tx = app.db.read(tenant).await?;
     let message = messages::get(&mut tx, tenant, message).await?;
-    Ok(message.map(|message| keyword::terms(tenant, &message.content)).unwrap_or_default())
+    Ok(message.map(|message| (message.conversation_id, keyword::terms(tenant, &message.content))))
 }
 
 /// What is known of the attempt, as its record. `None` when the answer has ended, or its assistant

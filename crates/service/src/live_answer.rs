@@ -16,6 +16,10 @@ use tokio_util::task::TaskTracker;
 use crate::citations::Cited;
 use crate::display::Display;
 
+/// How long a reader looks away after text or reasoning. Pieces that follow each other faster are read together, so that
+/// a model in a burst does not cost a write to the network for each; slower ones are never held up.
+const PAUSE_AFTER_TEXT: Duration = Duration::from_millis(2);
+
 /// What an answer consists of, as readers see it. The n-th event has the number n, from 1.
 #[derive(Clone, Debug)]
 pub enum AnswerEvent {
@@ -251,7 +255,15 @@ impl LiveAnswer {
             readers.came += 1;
         }
         let log = self.log();
-        let mut reader = Reader { answer: Arc::clone(self), display, next: 0, told: 0, text_from: 0, thinking_from: 0 };
+        let mut reader = Reader {
+            answer: Arc::clone(self),
+            display,
+            next: 0,
+            told: 0,
+            text_from: 0,
+            thinking_from: 0,
+            pauses: false,
+        };
         // The terminal event is told again, whatever was seen.
         let last = if log.ended.is_some() { log.events.len().saturating_sub(1) } else { log.events.len() };
         for event in &log.events[..last] {
@@ -286,6 +298,8 @@ pub struct Reader {
     told: usize,
     text_from: usize,
     thinking_from: usize,
+    /// Whether text or reasoning was given out last.
+    pauses: bool,
 }
 
 impl Reader {
@@ -318,12 +332,20 @@ impl Reader {
     /// there is none. `None` after the terminal event.
     pub async fn next(&mut self) -> Option<(usize, Vec<AnswerEvent>)> {
         let answer = Arc::clone(&self.answer);
+        if std::mem::take(&mut self.pauses) {
+            // The end is told at once.
+            drop(tokio::time::timeout(PAUSE_AFTER_TEXT, answer.over.cancelled()).await);
+        }
         loop {
             let changed = answer.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             match self.take() {
-                Taken::Events(first, events) => return Some((first, events)),
+                Taken::Events(first, events) => {
+                    let is_piece = |event| matches!(event, &AnswerEvent::Text(_) | &AnswerEvent::Thinking(_));
+                    self.pauses = events.iter().any(is_piece);
+                    return Some((first, events));
+                }
                 Taken::End => return None,
                 Taken::Nothing => changed.await,
             }

@@ -265,38 +265,41 @@ async fn with_neighbours(
         .collect())
 }
 
-/// Byte positions just after each sentence end.
-fn sentence_ends(text: &str) -> Vec<usize> {
-    let mut ends = Vec::new();
-    let mut characters = text.char_indices().peekable();
-    while let Some((position, character)) = characters.next() {
-        let next = characters.peek().map(|(_, next)| *next);
-        let ends_here = match character {
-            '。' | '！' | '？' | '；' | '\n' => true,
-            // A point inside a number or an abbreviation is followed by something else than a blank.
-            '.' | '!' | '?' => next.is_none_or(char::is_whitespace),
-            _ => false,
-        };
-        if ends_here {
-            ends.push(position + character.len_utf8());
-        }
+/// Whether a sentence ends with this character, before what comes next.
+fn ends_sentence(character: char, next: Option<char>) -> bool {
+    match character {
+        '。' | '！' | '？' | '；' | '\n' => true,
+        // A point inside a number or an abbreviation is followed by something else than a blank.
+        '.' | '!' | '?' => next.is_none_or(char::is_whitespace),
+        _ => false,
     }
-    if ends.last() != Some(&text.len()) && !text.is_empty() {
-        ends.push(text.len());
-    }
-    ends
 }
 
+/// The first sentences of a text. What follows the last end is one too.
 fn first_sentences(text: &str, count: usize) -> String {
-    let ends = sentence_ends(text);
-    ends.get(count.min(ends.len()).wrapping_sub(1)).map_or("", |end| &text[..*end]).trim().to_owned()
+    let after = text.char_indices().filter(|&(position, character)| {
+        let next = text[position + character.len_utf8()..].chars().next();
+        ends_sentence(character, next)
+    });
+    let end = after.map(|(position, character)| position + character.len_utf8()).nth(count.wrapping_sub(1));
+    text[..end.unwrap_or(text.len())].trim().to_owned()
 }
 
+/// The last sentences of a text, read from its end.
 fn last_sentences(text: &str, count: usize) -> String {
-    let ends = sentence_ends(text);
-    let skipped = ends.len().saturating_sub(count);
-    let from = if skipped == 0 { 0 } else { ends[skipped - 1] };
-    text[from..].trim().to_owned()
+    let mut next = None;
+    let mut left = count;
+    for (position, character) in text.char_indices().rev() {
+        let end = position + character.len_utf8();
+        if end < text.len() && ends_sentence(character, next) {
+            left -= 1;
+            if left == 0 {
+                return text[end..].trim().to_owned();
+            }
+        }
+        next = Some(character);
+    }
+    text.trim().to_owned()
 }
 
 #[cfg(test)]

@@ -177,6 +177,31 @@ mod tests {
         assert!(beyond.next().await.is_none());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_is_read_together_and_neither_its_first_piece_nor_the_end_waits() {
+        let streams = streams(1 << 20);
+        let answer = start(&streams, &principal(), Duration::ZERO);
+        let mut reader = answer.subscribe(0);
+        let began = tokio::time::Instant::now();
+        answer.text("一");
+        assert_eq!(reader.next().await.unwrap().1.len(), 1);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        let writer = Arc::clone(&answer);
+        tokio::spawn(async move {
+            for piece in ["二", "三", "四"] {
+                writer.text(piece);
+                tokio::task::yield_now().await;
+            }
+        });
+        let (number, events) = reader.next().await.unwrap();
+        assert_eq!((number, events.len()), (2, 3));
+        let before_end = tokio::time::Instant::now();
+        answer.end(End::Cancelled);
+        assert!(matches!(reader.next().await.unwrap().1[..], [AnswerEvent::End(_)]));
+        assert_eq!(before_end.elapsed(), Duration::ZERO);
+        assert!(reader.next().await.is_none());
+    }
+
     #[tokio::test]
     async fn reasoning_that_is_not_shown_has_no_numbers() {
         let streams = streams(1 << 20);

@@ -8,7 +8,7 @@ use crate::by_ids;
 use crate::conversation_terms::{self, Terms};
 use crate::page::{Listing, Page, bytes_of, collect};
 use crate::reach::inbox_within_sql;
-use crate::tx::{Tx, execute, fault, on_tx};
+use crate::tx::{Tx, execute, fault, on_tx, queue};
 
 /// Inboxes that a list may be narrowed to.
 const MAX_INBOXES: usize = 500;
@@ -94,26 +94,23 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, contact: &Contact, inbox: Inbox
 
 /// Adds a contact who writes to no inbox yet.
 pub async fn add(tx: &mut Tx, tenant: Tenant, contact: &Contact) -> Result<()> {
-    execute!(
+    queue!(
         tx,
-        sqlx::query(
-            "INSERT INTO contacts (org_id, id, name, name_folded, avatar, phone_number, email, source_id, query_metadata, \
-         details_folded, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
-        )
-        .bind(tenant.organisation())
-        .bind(contact.id)
-        .bind(&contact.name)
-        .bind(&contact.name_folded)
-        .bind(&contact.avatar)
-        .bind(&contact.phone_number)
-        .bind(&contact.email)
-        .bind(&contact.source_id)
-        .bind(&contact.query_metadata)
-        .bind(contact.details_folded())
-        .bind(contact.created_at)
-        .bind(contact.updated_at)
+        "INSERT INTO contacts (org_id, id, name, name_folded, avatar, phone_number, email, source_id, query_metadata, \
+         details_folded, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        tenant.organisation(),
+        contact.id,
+        &contact.name,
+        &contact.name_folded,
+        &contact.avatar,
+        &contact.phone_number,
+        &contact.email,
+        &contact.source_id,
+        &contact.query_metadata,
+        contact.details_folded(),
+        contact.created_at,
+        contact.updated_at
     )
-    .map(drop)
 }
 
 /// Notes that a contact writes to an inbox, and what the site embedding it calls them. Does nothing
@@ -128,21 +125,18 @@ pub async fn join(
     (inbox, source_id): (InboxId, Option<&str>),
     now: Timestamp,
 ) -> Result<()> {
-    execute!(
+    queue!(
         tx,
-        sqlx::query(
-            "INSERT INTO contact_inboxes (org_id, contact_id, inbox_id, source_id, created_at) \
+        "INSERT INTO contact_inboxes (org_id, contact_id, inbox_id, source_id, created_at) \
          SELECT c.org_id, c.id, i.id, $4, $5 FROM contacts AS c, inboxes AS i \
          WHERE c.org_id = $1 AND c.id = $2 AND i.org_id = $1 AND i.id = $3 \
-         ON CONFLICT (contact_id, inbox_id) DO UPDATE SET source_id = excluded.source_id"
-        )
-        .bind(tenant.organisation())
-        .bind(contact)
-        .bind(inbox)
-        .bind(source_id)
-        .bind(now)
+         ON CONFLICT (contact_id, inbox_id) DO UPDATE SET source_id = excluded.source_id",
+        tenant.organisation(),
+        contact,
+        inbox,
+        source_id,
+        now
     )
-    .map(drop)
 }
 
 /// Notes that a contact who is known elsewhere writes to an inbox too. The site that embeds it calls
@@ -155,23 +149,20 @@ pub async fn join_too(
     (inbox, source_id): (InboxId, Option<&str>),
     now: Timestamp,
 ) -> Result<()> {
-    execute!(
+    queue!(
         tx,
-        sqlx::query(
-            "INSERT INTO contact_inboxes (org_id, contact_id, inbox_id, source_id, created_at) \
+        "INSERT INTO contact_inboxes (org_id, contact_id, inbox_id, source_id, created_at) \
          SELECT c.org_id, c.id, i.id, CASE WHEN EXISTS (SELECT 1 FROM contact_inboxes AS o \
          WHERE o.org_id = $1 AND o.inbox_id = $3 AND o.source_id = $4) THEN NULL ELSE $4 END, $5 \
          FROM contacts AS c, inboxes AS i \
          WHERE c.org_id = $1 AND c.id = $2 AND c.deleted_at IS NULL AND i.org_id = $1 AND i.id = $3 \
-         ON CONFLICT DO NOTHING"
-        )
-        .bind(tenant.organisation())
-        .bind(contact)
-        .bind(inbox)
-        .bind(source_id)
-        .bind(now)
+         ON CONFLICT DO NOTHING",
+        tenant.organisation(),
+        contact,
+        inbox,
+        source_id,
+        now
     )
-    .map(drop)
 }
 
 /// One contact that was not deleted.

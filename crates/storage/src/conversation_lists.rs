@@ -268,7 +268,8 @@ mod tests {
             is_back: false,
         });
         let mut tx = db.read(tenant).await.unwrap();
-        let Engine::Sqlite(connection) = &mut tx.engine else { panic!("not SQLite") };
+        let Engine::Sqlite(sqlite) = &mut tx.engine else { panic!("not SQLite") };
+        let connection = sqlite.ready().await.unwrap();
         for (place, index) in [
             (Place { inbox, contact: None }, "conversations_by_inbox"),
             (Place { inbox: None, contact }, "conversations_by_contact"),
@@ -284,7 +285,7 @@ mod tests {
                     .bind(5_i64)
                     .bind("x")
                     .bind(20_i64)
-                    .fetch_all(&mut **connection)
+                    .fetch_all(&mut *connection)
                     .await
                     .unwrap();
                 let plan: Vec<_> = steps.into_iter().map(|(_, _, _, step)| step).collect();

@@ -9,11 +9,12 @@
 //! conversation, to which each message adds (FTS5 without contents). PostgreSQL has one row per
 //! message: GIN does not grow a row cheaply.
 
-use parlance_domain::kind::{ContactId, ConversationId, MessageId};
+use parlance_domain::kind::{ContactId, ConversationId, OrganisationId};
 use parlance_domain::{Result, Tenant};
-use sqlx::Connection;
+use sqlx::{Arguments, Connection};
 
 use crate::conversation_lists::{Candidate, Place, Position};
+use crate::sqlite_tx::SqliteTx;
 use crate::tx::{Engine, Tx, fault};
 
 /// Terms of a text: each once, in order.
@@ -50,53 +51,98 @@ impl FromIterator<i32> for Terms {
     }
 }
 
-/// Adds terms to the conversations that `$source` selects by the organisation (`$1`) and an id (`$2`).
-macro_rules! add {
-    ($tx:expr, $tenant:expr, $id:expr, $terms:expr, $source:literal) => {{
-        if $terms.is_empty() {
-            return Ok(());
-        }
-        match &mut $tx.engine {
-            Engine::Sqlite(connection) => sqlx::query(concat!(
-                "INSERT INTO conversation_terms (rowid, terms) SELECT c.number, $3 FROM ", $source))
-                .bind($tenant.organisation()).bind($id).bind($terms.words(" ", ""))
-                .execute(&mut **connection).await.map(drop),
-            Engine::PostgresRead(connection) => {
-                add!(@postgres connection, $tenant, $id, $terms, $source)
-            }
-            Engine::PostgresWrite(connection) => {
-                add!(@postgres connection, $tenant, $id, $terms, $source)
-            }
-        }
-        .map_err(fault)
-    }};
-    (@postgres $connection:expr, $tenant:expr, $id:expr, $terms:expr, $source:literal) => {
-        sqlx::query(concat!("INSERT INTO conversation_terms (number, terms) SELECT c.number, $3 FROM ", $source))
-            .bind($tenant.organisation()).bind($id).bind(&$terms.0)
-            .execute(&mut **$connection).await.map(drop)
+/// Terms that a write on SQLite adds to a conversation when it commits.
+#[derive(Debug)]
+pub(crate) struct Added {
+    organisation: OrganisationId,
+    conversation: ConversationId,
+    words: String,
+}
+
+/// Adds terms to the conversations of a condition, which knows the organisation as `$1` and an id as `$2`.
+macro_rules! insert_on_postgres {
+    ($connection:expr, $tenant:expr, $id:expr, $terms:expr, $condition:literal) => {
+        sqlx::query(concat!(
+            "INSERT INTO conversation_terms (number, terms) SELECT c.number, $3 FROM conversations AS c \
+             WHERE c.org_id = $1 AND ",
+            $condition
+        ))
+        .bind($tenant.organisation())
+        .bind($id)
+        .bind(&$terms.0)
+        .execute(&mut **$connection)
+        .await
+        .map(drop)
     };
 }
 
 /// Adds the terms of a text to a conversation. Does nothing unless it is the organisation's.
+///
+/// SQLite adds them at the end of the transaction, those of all its writes together: FTS5 writes out what it
+/// has at every savepoint, and each write has one.
 pub async fn add(tx: &mut Tx, tenant: Tenant, conversation: ConversationId, terms: &Terms) -> Result<()> {
-    add!(tx, tenant, conversation, terms, "conversations AS c WHERE c.org_id = $1 AND c.id = $2")
+    if terms.is_empty() {
+        return Ok(());
+    }
+    match &mut tx.engine {
+        Engine::Sqlite(sqlite) => {
+            let words = terms.words(" ", "");
+            sqlite.gather(Added { organisation: tenant.organisation(), conversation, words })
+        }
+        Engine::PostgresRead(connection) => {
+            insert_on_postgres!(connection, tenant, conversation, terms, "c.id = $2")
+        }
+        Engine::PostgresWrite(connection) => {
+            insert_on_postgres!(connection, tenant, conversation, terms, "c.id = $2")
+        }
+    }
+    .map_err(fault)
 }
 
-/// Adds the terms of a message's text to its conversation.
-pub async fn add_of_message(tx: &mut Tx, tenant: Tenant, message: MessageId, terms: &Terms) -> Result<()> {
-    add!(
-        tx,
-        tenant,
-        message,
-        terms,
-        "messages AS m JOIN conversations AS c ON c.id = m.conversation_id \
-         WHERE m.org_id = $1 AND c.org_id = $1 AND m.id = $2"
-    )
+/// Adds the terms that the writes of a transaction on SQLite have gathered.
+pub(crate) async fn add_gathered(sqlite: &mut SqliteTx) -> Result<(), sqlx::Error> {
+    let gathered = sqlite.gathered();
+    if gathered.is_empty() {
+        return Ok(());
+    }
+    let rows = gathered.iter().map(|added| (added.organisation, added.conversation, &added.words)).collect::<Vec<_>>();
+    let rows = serde_json::to_string(&rows).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    // In the order of numbers, as FTS5 likes it.
+    sqlite
+        .queue(
+            "INSERT INTO conversation_terms (rowid, terms) SELECT c.number, j.value ->> 2 FROM json_each($1) AS j \
+             CROSS JOIN conversations AS c ON c.org_id = j.value ->> 0 AND c.id = j.value ->> 1 ORDER BY c.number",
+            |arguments| arguments.add(rows),
+        )
+        .await
 }
 
 /// Adds the terms of a contact's new name to all of their conversations.
 pub async fn add_of_contact(tx: &mut Tx, tenant: Tenant, contact: ContactId, terms: &Terms) -> Result<()> {
-    add!(tx, tenant, contact, terms, "conversations AS c WHERE c.org_id = $1 AND c.contact_id = $2")
+    if terms.is_empty() {
+        return Ok(());
+    }
+    match &mut tx.engine {
+        Engine::Sqlite(sqlite) => {
+            let sql = "INSERT INTO conversation_terms (rowid, terms) SELECT c.number, $3 FROM conversations AS c \
+                       WHERE c.org_id = $1 AND c.contact_id = $2";
+            let words = terms.words(" ", "");
+            sqlite
+                .queue(sql, |arguments| {
+                    arguments.add(tenant.organisation())?;
+                    arguments.add(contact)?;
+                    arguments.add(words)
+                })
+                .await
+        }
+        Engine::PostgresRead(connection) => {
+            insert_on_postgres!(connection, tenant, contact, terms, "c.contact_id = $2")
+        }
+        Engine::PostgresWrite(connection) => {
+            insert_on_postgres!(connection, tenant, contact, terms, "c.contact_id = $2")
+        }
+    }
+    .map_err(fault)
 }
 
 /// A search for conversations: in each, every part has to occur.
@@ -121,7 +167,10 @@ pub async fn candidates(tx: &mut Tx, tenant: Tenant, wanted: &Wanted<'_>) -> Res
         return Ok(Vec::new());
     }
     match &mut tx.engine {
-        Engine::Sqlite(connection) => on_sqlite(connection, tenant, wanted).await,
+        Engine::Sqlite(sqlite) => match sqlite.ready().await {
+            Ok(connection) => on_sqlite(connection, tenant, wanted).await,
+            Err(error) => Err(error),
+        },
         Engine::PostgresRead(connection) => on_postgres(connection, tenant, wanted).await,
         Engine::PostgresWrite(connection) => on_postgres(connection, tenant, wanted).await,
     }

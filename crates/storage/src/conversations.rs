@@ -5,7 +5,7 @@ use parlance_domain::{Result, Tenant, Timestamp};
 
 use crate::conversation_terms::{self, Terms};
 use crate::reach::{chatbot_within, inbox_within};
-use crate::tx::{Engine, Tx, execute, fault, on_tx};
+use crate::tx::{Engine, Tx, execute, fault, on_tx, queue};
 
 /// A conversation.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -64,23 +64,23 @@ pub async fn insert(tx: &mut Tx, tenant: Tenant, conversation: &Conversation, te
         Engine::Sqlite(_) => insert!("(SELECT coalesce(max(number), 0) + 1 FROM conversations)"),
         Engine::PostgresRead(_) | Engine::PostgresWrite(_) => insert!("DEFAULT"),
     };
-    execute!(
+    queue!(
         tx,
-        sqlx::query(sql)
-            .bind(tenant.organisation())
-            .bind(conversation.id)
-            .bind(conversation.inbox_id)
-            .bind(conversation.contact_id)
-            .bind(&conversation.title)
-            .bind(&conversation.title_folded)
-            .bind(conversation.auto_reply_enabled)
-            .bind(conversation.is_group_chat)
-            .bind(conversation.enable_group_mention)
-            .bind(conversation.unread_count)
-            .bind(conversation.last_read_at)
-            .bind(conversation.created_at)
-            .bind(conversation.last_message_at)
-            .bind(conversation.last_activity_at)
+        sql,
+        tenant.organisation(),
+        conversation.id,
+        conversation.inbox_id,
+        conversation.contact_id,
+        &conversation.title,
+        &conversation.title_folded,
+        conversation.auto_reply_enabled,
+        conversation.is_group_chat,
+        conversation.enable_group_mention,
+        conversation.unread_count,
+        conversation.last_read_at,
+        conversation.created_at,
+        conversation.last_message_at,
+        conversation.last_activity_at
     )?;
     conversation_terms::add(tx, tenant, conversation.id, terms).await
 }
@@ -158,23 +158,20 @@ pub struct Activity<'a> {
 /// Notes that a message was stored. The last activity never goes back, whichever of two messages of the
 /// same moment is noted first: what a page missed is looked for where something happened since.
 pub async fn touch(tx: &mut Tx, tenant: Tenant, id: ConversationId, activity: &Activity<'_>) -> Result<()> {
-    execute!(
+    queue!(
         tx,
-        sqlx::query(
-            "UPDATE conversations SET last_message_at = $3, \
+        "UPDATE conversations SET last_message_at = $3, \
          last_activity_at = CASE WHEN last_activity_at < $3 THEN $3 ELSE last_activity_at END, \
          unread_count = unread_count + $4, \
          title_folded = CASE WHEN title = '' THEN $6 ELSE title_folded END, \
-         title = CASE WHEN title = '' THEN $5 ELSE title END WHERE org_id = $1 AND id = $2"
-        )
-        .bind(tenant.organisation())
-        .bind(id)
-        .bind(activity.at)
-        .bind(activity.unread)
-        .bind(activity.title)
-        .bind(activity.title_folded)
+         title = CASE WHEN title = '' THEN $5 ELSE title END WHERE org_id = $1 AND id = $2",
+        tenant.organisation(),
+        id,
+        activity.at,
+        activity.unread,
+        activity.title,
+        activity.title_folded
     )
-    .map(drop)
 }
 
 /// Notes that a person has read everything so far. False when there is no such conversation.

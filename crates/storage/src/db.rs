@@ -14,6 +14,7 @@ use sqlx::{Connection, PgPool, SqliteConnection, SqlitePool};
 use tokio::sync::{Notify, mpsc};
 
 use crate::request_scope::Rider;
+use crate::sqlite_tx::SqliteTx;
 use crate::tx::{Engine as TxEngine, Tx, fault};
 use crate::writer::Operation;
 use crate::{migrate, writer};
@@ -185,7 +186,9 @@ impl Db {
     pub async fn read(&self, scope: impl Into<Scope>) -> Result<Tx> {
         let engine = match &self.engine {
             // On the heap: what opening a connection takes is large, and every request would keep room for it.
-            Engine::Sqlite(sqlite) => TxEngine::Sqlite(Box::pin(sqlite.reads.acquire()).await.map_err(fault)?),
+            Engine::Sqlite(sqlite) => {
+                TxEngine::Sqlite(SqliteTx::to_read(Box::pin(sqlite.reads.acquire()).await.map_err(fault)?))
+            }
             Engine::Postgres(pool) => {
                 let mut connection = Box::pin(pool.acquire()).await.map_err(fault)?;
                 // Set anew at every checkout: what an earlier user of the connection set is gone.
@@ -244,8 +247,12 @@ impl Db {
 
     /// Whether the database answers.
     pub async fn is_ready(&self) -> bool {
-        let Ok(mut tx) = self.read(Scope::System).await else { return false };
-        crate::tx::on_tx!(tx, db => sqlx::query("SELECT 1").execute(db).await.is_ok())
+        self.ask().await.is_ok()
+    }
+
+    async fn ask(&self) -> Result<()> {
+        let mut tx = self.read(Scope::System).await?;
+        crate::tx::execute!(tx, sqlx::query("SELECT 1")).map(drop)
     }
 
     /// `sqlite` or `postgres`.

@@ -6,7 +6,7 @@ use parlance_domain::{Result, Tenant, Timestamp};
 use sqlx::QueryBuilder;
 
 use crate::page::{Listing, Page, bytes_of, collect};
-use crate::tx::{Tx, execute, fault, on_tx};
+use crate::tx::{Tx, execute, fault, on_tx, queue};
 
 /// A question with its answer.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -215,11 +215,11 @@ pub async fn count_hits(tx: &mut Tx, tenant: Tenant, ids: &[FaqId]) -> Result<()
     let mut ids = ids.to_vec();
     ids.sort_unstable();
     for id in ids {
-        execute!(
+        queue!(
             tx,
-            sqlx::query("UPDATE faqs SET hits_count = hits_count + 1 WHERE org_id = $1 AND id = $2")
-                .bind(tenant.organisation())
-                .bind(id)
+            "UPDATE faqs SET hits_count = hits_count + 1 WHERE org_id = $1 AND id = $2",
+            tenant.organisation(),
+            id
         )?;
     }
     Ok(())

@@ -51,6 +51,7 @@ pub mod row_lock;
 pub mod secrets;
 pub mod silent_contacts;
 pub mod snapshot;
+mod sqlite_tx;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tools;

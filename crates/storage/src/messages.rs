@@ -6,7 +6,7 @@ use sqlx::QueryBuilder;
 
 use crate::conversation_terms::{self, Terms};
 use crate::reach::conversation_within;
-use crate::tx::{Tx, execute, fault, on_tx};
+use crate::tx::{Tx, execute, fault, on_tx, queue};
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -90,43 +90,72 @@ macro_rules! columns {
 }
 pub(crate) use columns;
 
+macro_rules! insert {
+    ($values:literal) => {
+        concat!(
+            "INSERT INTO messages (org_id, id, conversation_id, contact_id, user_id, type, state, content, \
+             content_payload, query_metadata, attachments, citations, canvas, error, created_at, updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15)",
+            $values
+        )
+    };
+}
+
 /// Stores a message; `terms` are those of its text. Feedback comes later, so it is not stored here.
 pub async fn insert(tx: &mut Tx, tenant: Tenant, message: &Message, terms: &Terms) -> Result<()> {
-    insert_rows(tx, tenant, &[message]).await?;
+    queue!(
+        tx,
+        insert!(""),
+        tenant.organisation(),
+        message.id,
+        message.conversation_id,
+        message.contact_id,
+        message.user_id,
+        &message.kind,
+        &message.state,
+        &message.content,
+        &message.content_payload,
+        &message.query_metadata,
+        &message.attachments,
+        &message.citations,
+        &message.canvas,
+        &message.error,
+        message.created_at
+    )?;
     conversation_terms::add(tx, tenant, message.conversation_id, terms).await
 }
 
-/// Stores a question and the place of its answer, with one statement. Their terms are for the caller to add.
-pub async fn insert_turn(tx: &mut Tx, tenant: Tenant, question: &Message, answer: &Message) -> Result<()> {
-    insert_rows(tx, tenant, &[question, answer]).await
-}
-
-async fn insert_rows(tx: &mut Tx, tenant: Tenant, messages: &[&Message]) -> Result<()> {
-    on_tx!(tx, db => {
-        let mut query = QueryBuilder::new(
-            "INSERT INTO messages (org_id, id, conversation_id, contact_id, user_id, type, state, content, \
-             content_payload, query_metadata, attachments, citations, canvas, error, created_at, updated_at) ");
-        query.push_values(messages, |mut row, message| {
-            row.push_bind(tenant.organisation())
-                .push_bind(message.id)
-                .push_bind(message.conversation_id)
-                .push_bind(message.contact_id)
-                .push_bind(message.user_id)
-                .push_bind(&message.kind)
-                .push_bind(&message.state)
-                .push_bind(&message.content)
-                .push_bind(&message.content_payload)
-                .push_bind(&message.query_metadata)
-                .push_bind(&message.attachments)
-                .push_bind(&message.citations)
-                .push_bind(&message.canvas)
-                .push_bind(&message.error)
-                .push_bind(message.created_at)
-                .push_bind(message.created_at);
-        });
-        query.build().execute(db).await.map(drop)
-    })
-    .map_err(fault)
+/// Stores a contact's question and the place of its answer, which is being made from `answer_at` on, with
+/// one statement. The question's terms are for the caller to add.
+pub async fn insert_turn(
+    tx: &mut Tx,
+    tenant: Tenant,
+    question: &Message,
+    (answer, answer_at): (MessageId, Timestamp),
+) -> Result<()> {
+    queue!(
+        tx,
+        insert!(
+            ", ($1, $16, $3, NULL, NULL, 'outgoing', 'generating', '', NULL, NULL, '[]', '[]', NULL, NULL, $17, $17)"
+        ),
+        tenant.organisation(),
+        question.id,
+        question.conversation_id,
+        question.contact_id,
+        question.user_id,
+        &question.kind,
+        &question.state,
+        &question.content,
+        &question.content_payload,
+        &question.query_metadata,
+        &question.attachments,
+        &question.citations,
+        &question.canvas,
+        &question.error,
+        question.created_at,
+        answer,
+        answer_at
+    )
 }
 
 /// One message, of a conversation within the caller's reach.
@@ -196,26 +225,27 @@ pub struct Ending<'a> {
     pub terms: &'a Terms,
 }
 
-/// Ends an answer. False when it had ended already.
-pub async fn end(tx: &mut Tx, tenant: Tenant, id: MessageId, ending: &Ending<'_>, now: Timestamp) -> Result<bool> {
-    let changed = execute!(
+/// Ends an answer of a conversation. One that has ended already stays as it is.
+pub async fn end(
+    tx: &mut Tx,
+    tenant: Tenant,
+    (conversation, id): (ConversationId, MessageId),
+    ending: &Ending<'_>,
+    now: Timestamp,
+) -> Result<()> {
+    queue!(
         tx,
-        sqlx::query(
-            "UPDATE messages SET state = $3, content = $4, citations = $5, error = $6, updated_at = $7 \
-         WHERE org_id = $1 AND id = $2 AND state = 'generating'"
-        )
-        .bind(tenant.organisation())
-        .bind(id)
-        .bind(ending.state)
-        .bind(ending.content)
-        .bind(ending.citations)
-        .bind(ending.error)
-        .bind(now)
+        "UPDATE messages SET state = $3, content = $4, citations = $5, error = $6, updated_at = $7 \
+         WHERE org_id = $1 AND id = $2 AND state = 'generating'",
+        tenant.organisation(),
+        id,
+        ending.state,
+        ending.content,
+        ending.citations,
+        ending.error,
+        now
     )?;
-    if changed > 0 {
-        conversation_terms::add_of_message(tx, tenant, id, ending.terms).await?;
-    }
-    Ok(changed > 0)
+    conversation_terms::add(tx, tenant, conversation, ending.terms).await
 }
 
 /// Answers of all organisations that a dead process left unfinished, other than replies that a job

@@ -131,10 +131,10 @@ mod tests {
             sql = sql.replace(place, value);
         }
         let steps: Vec<String> = match &mut tx.engine {
-            Engine::Sqlite(connection) => {
+            Engine::Sqlite(sqlite) => {
+                let connection = sqlite.ready().await.unwrap();
                 let sql = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
-                let rows: Vec<(i64, i64, i64, String)> =
-                    sqlx::query_as(sql).fetch_all(&mut **connection).await.unwrap();
+                let rows: Vec<(i64, i64, i64, String)> = sqlx::query_as(sql).fetch_all(connection).await.unwrap();
                 rows.into_iter().map(|(_, _, _, step)| step).collect()
             }
             Engine::PostgresRead(connection) => {

@@ -5,7 +5,7 @@ use parlance_domain::{Result, Tenant, Timestamp};
 use sqlx::QueryBuilder;
 
 use crate::page::{Listing, Page, bytes_of, collect};
-use crate::tx::{Tx, execute, fault, on_tx};
+use crate::tx::{Tx, execute, fault, on_tx, queue};
 
 /// Rows of one INSERT. 14 values each stay below SQLite's and PostgreSQL's parameter limits.
 const INSERT_ROWS: usize = 200;
@@ -329,11 +329,11 @@ pub async fn count_hits(tx: &mut Tx, tenant: Tenant, ids: &[PassageId]) -> Resul
     let mut ids = ids.to_vec();
     ids.sort_unstable();
     for id in ids {
-        execute!(
+        queue!(
             tx,
-            sqlx::query("UPDATE passages SET hits_count = hits_count + 1 WHERE org_id = $1 AND id = $2")
-                .bind(tenant.organisation())
-                .bind(id)
+            "UPDATE passages SET hits_count = hits_count + 1 WHERE org_id = $1 AND id = $2",
+            tenant.organisation(),
+            id
         )?;
     }
     Ok(())

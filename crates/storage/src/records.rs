@@ -3,7 +3,7 @@
 use parlance_domain::kind::{ChatbotId, ConversationId, MessageId, RecordId};
 use parlance_domain::{Result, Tenant, Timestamp};
 
-use crate::tx::{Tx, execute, fault, on_tx};
+use crate::tx::{Tx, fault, on_tx, queue};
 
 /// What went into an answer and what came out.
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -50,37 +50,34 @@ pub struct Record {
 
 /// Stores a record. A message has one at most; a second is ignored.
 pub async fn insert(tx: &mut Tx, tenant: Tenant, record: &Record) -> Result<()> {
-    execute!(
+    queue!(
         tx,
-        sqlx::query(
-            "INSERT INTO records (org_id, id, chatbot_id, conversation_id, message_id, channel, sender_name, model_id, \
+        "INSERT INTO records (org_id, id, chatbot_id, conversation_id, message_id, channel, sender_name, model_id, \
          model_name, model_provider, input_message, condensed_message, output_message, citation_nodes, \
          words_count, tokens, processing_time, reply_millis, error, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
-         ON CONFLICT (message_id) DO NOTHING"
-        )
-        .bind(tenant.organisation())
-        .bind(record.id)
-        .bind(record.chatbot_id)
-        .bind(record.conversation_id)
-        .bind(record.message_id)
-        .bind(&record.channel)
-        .bind(&record.sender_name)
-        .bind(&record.model_id)
-        .bind(&record.model_name)
-        .bind(&record.model_provider)
-        .bind(&record.input_message)
-        .bind(&record.condensed_message)
-        .bind(&record.output_message)
-        .bind(&record.citation_nodes)
-        .bind(record.words_count)
-        .bind(&record.tokens)
-        .bind(&record.processing_time)
-        .bind(record.reply_millis)
-        .bind(&record.error)
-        .bind(record.created_at)
+         ON CONFLICT (message_id) DO NOTHING",
+        tenant.organisation(),
+        record.id,
+        record.chatbot_id,
+        record.conversation_id,
+        record.message_id,
+        &record.channel,
+        &record.sender_name,
+        &record.model_id,
+        &record.model_name,
+        &record.model_provider,
+        &record.input_message,
+        &record.condensed_message,
+        &record.output_message,
+        &record.citation_nodes,
+        record.words_count,
+        &record.tokens,
+        &record.processing_time,
+        record.reply_millis,
+        &record.error,
+        record.created_at
     )
-    .map(drop)
 }
 
 /// The record of an answer.

@@ -2,7 +2,9 @@
 
 use parlance_domain::Error;
 use sqlx::pool::PoolConnection;
-use sqlx::{Postgres, Sqlite, Transaction};
+use sqlx::{Postgres, Transaction};
+
+use crate::sqlite_tx::SqliteTx;
 
 /// A connection with a scope set: a write transaction, or a connection to read with.
 #[derive(Debug)]
@@ -12,19 +14,20 @@ pub struct Tx {
 
 #[derive(Debug)]
 pub(crate) enum Engine {
-    Sqlite(PoolConnection<Sqlite>),
+    Sqlite(SqliteTx),
     PostgresRead(PoolConnection<Postgres>),
     PostgresWrite(Transaction<'static, Postgres>),
 }
 
-/// Runs the same expression on whichever engine the transaction is of.
+/// Runs the same expression on whichever engine the transaction is of, after what waits there was done; a
+/// fault of that leaves the function.
 ///
 /// `on_tx!(tx, db => sqlx::query("...").bind(id).execute(db).await)`
 macro_rules! on_tx {
     ($tx:expr, $db:ident => $run:expr) => {
         match &mut $tx.engine {
-            $crate::tx::Engine::Sqlite(connection) => {
-                let $db = &mut **connection;
+            $crate::tx::Engine::Sqlite(sqlite) => {
+                let $db = sqlite.ready().await.map_err($crate::tx::fault)?;
                 $run
             }
             $crate::tx::Engine::PostgresRead(connection) => {
@@ -48,6 +51,32 @@ macro_rules! execute {
     };
 }
 pub(crate) use execute;
+
+/// Runs a statement of whose outcome nothing more is wanted than that its write fails when it does. On
+/// SQLite it waits for the next one (see [`crate::sqlite_tx`]); an error may come as that one's.
+///
+/// `queue!(tx, "UPDATE ... WHERE org_id = $1 AND id = $2", organisation, id)`
+macro_rules! queue {
+    ($tx:expr, $sql:expr, $($value:expr),+ $(,)?) => {
+        match &mut $tx.engine {
+            $crate::tx::Engine::Sqlite(sqlite) => {
+                let bind = |arguments: &mut sqlx::sqlite::SqliteArguments| {
+                    $(sqlx::Arguments::add(arguments, $value)?;)+
+                    Ok(())
+                };
+                sqlite.queue($sql, bind).await
+            }
+            $crate::tx::Engine::PostgresRead(connection) => {
+                sqlx::query($sql)$(.bind($value))+.execute(&mut **connection).await.map(drop)
+            }
+            $crate::tx::Engine::PostgresWrite(transaction) => {
+                sqlx::query($sql)$(.bind($value))+.execute(&mut **transaction).await.map(drop)
+            }
+        }
+        .map_err($crate::tx::fault)
+    };
+}
+pub(crate) use queue;
 
 /// Turns a database error into an outcome.
 pub(crate) fn fault(error: sqlx::Error) -> Error {

@@ -11,10 +11,12 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parlance_domain::{Error, Result};
+use sqlx::Sqlite;
 use sqlx::pool::PoolConnection;
-use sqlx::{Executor, Sqlite};
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::conversation_terms;
+use crate::sqlite_tx::SqliteTx;
 use crate::tx::{Engine, Tx, fault};
 
 /// Writes that share one commit at most. Bounds how long the first waits for the last.
@@ -56,7 +58,7 @@ pub(crate) fn write<T: Send + 'static>(operation: Operation<T>) -> (Write, onesh
 
 /// Runs until every sender is gone or `stop` is notified, and the queue is empty.
 pub(crate) async fn run(connection: PoolConnection<Sqlite>, mut queue: mpsc::Receiver<Write>, stop: Arc<Notify>) {
-    let mut tx = Tx { engine: Engine::Sqlite(connection) };
+    let mut tx = Tx { engine: Engine::Sqlite(SqliteTx::to_write(connection)) };
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let received = tokio::select! {
@@ -74,7 +76,7 @@ pub(crate) async fn run(connection: PoolConnection<Sqlite>, mut queue: mpsc::Rec
     }
     // So that a clean stop leaves everything in one file: SQLite does this by itself only when it is
     // sure that no other connection is left.
-    if let Err(error) = execute(&mut tx, "PRAGMA wal_checkpoint(TRUNCATE)").await {
+    if let Err(error) = alone(&mut tx, "PRAGMA wal_checkpoint(TRUNCATE)").await {
         tracing::warn!(%error, "the write-ahead log could not be emptied; the next start goes on with it");
     }
 }
@@ -82,18 +84,22 @@ pub(crate) async fn run(connection: PoolConnection<Sqlite>, mut queue: mpsc::Rec
 async fn commit(tx: &mut Tx, batch: &mut Vec<Write>) {
     let mut replies: Vec<Reply> = Vec::with_capacity(batch.len());
     let committed = run_batch(tx, batch, &mut replies).await;
-    if let Err(error) = &committed {
-        tracing::error!(%error, writes = replies.len(), "commit failed");
-        drop(execute(tx, "ROLLBACK").await);
+    let failure = committed.err().map(|error| (error.to_string(), fault(error)));
+    if failure.is_some() {
+        drop(alone(tx, "ROLLBACK").await);
+    }
+    if let Some((error, _)) = failure.as_ref().filter(|(_, fault)| !matches!(fault, Error::Conflict(_))) {
+        tracing::error!(error, writes = replies.len(), "commit failed");
     }
     // Writes that never ran have no reply of their own: dropping them closes their channel, which
     // the caller reads as this failure.
     batch.clear();
-    let failure = committed.err().map(fault);
     for reply in replies {
         reply(match &failure {
             None => Ok(()),
-            Some(Error::OutOfSpace(text)) => Err(Error::OutOfSpace(text.clone())),
+            Some((_, Error::OutOfSpace(text))) => Err(Error::OutOfSpace(text.clone())),
+            // Of a statement that went with the commit.
+            Some((_, Error::Conflict(text))) => Err(Error::Conflict(text.clone())),
             // What the engine said is in the log, where it belongs.
             Some(_) => Err(Error::Unavailable(NOT_STORED.to_owned())),
         });
@@ -101,37 +107,58 @@ async fn commit(tx: &mut Tx, batch: &mut Vec<Write>) {
 }
 
 async fn run_batch(tx: &mut Tx, batch: &mut Vec<Write>, replies: &mut Vec<Reply>) -> Result<(), sqlx::Error> {
-    if batch.len() == 1
-        && let Some(write) = batch.pop()
-    {
-        // Alone it needs no savepoint: the transaction is its own.
-        execute(tx, "BEGIN IMMEDIATE").await?;
+    // Alone a write needs no savepoint: the transaction is its own, and what it leaves waiting goes with
+    // the commit.
+    let is_alone = batch.len() == 1;
+    sqlite(tx)?.begin();
+    for write in batch.drain(..) {
+        if !is_alone {
+            sqlite(tx)?.queue_own("SAVEPOINT write");
+        }
         let (keep, reply) = write(tx).await;
-        replies.push(reply);
-        return execute(tx, if keep { "COMMIT" } else { "ROLLBACK" }).await;
+        let sqlite = sqlite(tx)?;
+        if is_alone {
+            replies.push(reply);
+            if !keep {
+                sqlite.forget();
+                sqlite.queue_own("ROLLBACK");
+                return sqlite.send().await;
+            }
+            continue;
+        }
+        let sent = if keep { sqlite.send().await } else { Ok(()) };
+        if keep && sent.is_ok() {
+            sqlite.keep();
+            sqlite.queue_own("RELEASE write");
+        } else {
+            sqlite.forget();
+            sqlite.queue_own("ROLLBACK TO write; RELEASE write");
+        }
+        replies.push(match sent.map_err(fault) {
+            Ok(()) => reply,
+            // What it left waiting has failed it.
+            Err(error) => Box::new(|_committed| reply(Err(error))),
+        });
     }
-    // What stands between two writes goes to the engine's thread as one: each trip there costs more than
-    // what it does.
-    execute(tx, "BEGIN IMMEDIATE; SAVEPOINT write").await?;
-    let mut writes = batch.drain(..).peekable();
-    while let Some(write) = writes.next() {
-        let (keep, reply) = write(tx).await;
-        replies.push(reply);
-        let between = match (keep, writes.peek()) {
-            (true, Some(_)) => "RELEASE write; SAVEPOINT write",
-            (true, None) => "RELEASE write; COMMIT",
-            (false, Some(_)) => "ROLLBACK TO write; RELEASE write; SAVEPOINT write",
-            (false, None) => "ROLLBACK TO write; RELEASE write; COMMIT",
-        };
-        execute(tx, between).await?;
-    }
-    Ok(())
+    let sqlite = sqlite(tx)?;
+    conversation_terms::add_gathered(sqlite).await?;
+    sqlite.queue_own("COMMIT");
+    sqlite.send().await
 }
 
-async fn execute(tx: &mut Tx, sql: &'static str) -> Result<(), sqlx::Error> {
+/// Runs a statement of the writer itself, and nothing that may still wait.
+async fn alone(tx: &mut Tx, sql: &'static str) -> Result<(), sqlx::Error> {
+    let sqlite = sqlite(tx)?;
+    sqlite.reset();
+    sqlite.queue_own(sql);
+    sqlite.send().await
+}
+
+/// The writer's connection, which is always one of SQLite.
+fn sqlite(tx: &mut Tx) -> Result<&mut SqliteTx, sqlx::Error> {
     match &mut tx.engine {
-        Engine::Sqlite(connection) => connection.execute(sql).await.map(drop),
-        Engine::PostgresRead(_) | Engine::PostgresWrite(_) => Ok(()),
+        Engine::Sqlite(sqlite) => Ok(sqlite),
+        Engine::PostgresRead(_) | Engine::PostgresWrite(_) => Err(sqlx::Error::Protocol("not SQLite".to_owned())),
     }
 }
 

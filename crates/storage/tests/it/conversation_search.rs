@@ -136,9 +136,6 @@ async fn terms_name_the_conversations_they_were_added_to() {
     write!(world, tenant, tx => conversation_terms::add(tx, tenant, conversation, &terms(&[7, -8]))).unwrap();
     write!(world, tenant, tx => conversation_terms::add(tx, tenant, conversation, &terms(&[9]))).unwrap();
     assert_eq!(own(vec![terms(&[-8]), terms(&[9])]).await, [conversation]);
-    let question = all.question.id;
-    write!(world, tenant, tx => conversation_terms::add_of_message(tx, tenant, question, &terms(&[11]))).unwrap();
-    assert_eq!(own(vec![terms(&[11])]).await, [all.conversation.id]);
     write!(world, tenant, tx => conversation_terms::add_of_contact(tx, tenant, contact, &terms(&[12]))).unwrap();
     assert_eq!(own(vec![terms(&[12])]).await.len(), 6);
 
@@ -146,7 +143,6 @@ async fn terms_name_the_conversations_they_were_added_to() {
     for scope in scopes(world.stranger) {
         let who = world.stranger;
         write!(world, scope, tx => conversation_terms::add(tx, who, conversation, &terms(&[13]))).unwrap();
-        write!(world, scope, tx => conversation_terms::add_of_message(tx, who, question, &terms(&[13]))).unwrap();
         write!(world, scope, tx => conversation_terms::add_of_contact(tx, who, contact, &terms(&[13]))).unwrap();
         assert_eq!(find(who, scope, vec![terms(&[1])], None).await, []);
     }

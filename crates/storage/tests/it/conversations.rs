@@ -83,9 +83,10 @@ async fn an_answer_ends_once() {
     write!(world, tenant, tx => messages::save_partials(tx, &[partial("一")], later(2))).unwrap();
     assert_eq!(get(answer).await.unwrap().content, "一");
     let done = Ending { state: "done", content: "一年。", citations: "[1]", error: None, terms: &NO_TERMS };
-    assert!(write!(world, tenant, tx => messages::end(tx, tenant, answer, &done, later(3))).unwrap());
+    let place = (conversation, answer);
+    write!(world, tenant, tx => messages::end(tx, tenant, place, &done, later(3))).unwrap();
     let error = Ending { state: "error", content: "", citations: "[]", error: Some("late"), terms: &NO_TERMS };
-    assert!(!write!(world, tenant, tx => messages::end(tx, tenant, answer, &error, later(4))).unwrap());
+    write!(world, tenant, tx => messages::end(tx, tenant, place, &error, later(4))).unwrap();
     assert!(!write!(world, tenant, tx => messages::interrupt(tx, tenant, answer, later(4))).unwrap());
     write!(world, tenant, tx => messages::save_partials(tx, &[partial("late")], later(4))).unwrap();
     let ended = Message { state: "done".into(), content: "一年。".into(), citations: "[1]".into(), ..all.answer };

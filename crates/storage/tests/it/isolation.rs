@@ -198,7 +198,7 @@ async fn refuses_changes(world: &World, all: &Things, scope: Scope) {
         messages::save_partials(tx, &[partial], NOW).await?;
         let terms = Terms::NONE;
         let ending = messages::Ending { state: "done", content: "taken", citations: "[]", error: None, terms: &terms };
-        assert!(!messages::end(tx, who, all.answer.id, &ending, NOW).await?);
+        messages::end(tx, who, (all.conversation.id, all.answer.id), &ending, NOW).await?;
         assert!(!messages::interrupt(tx, who, all.answer.id, NOW).await?);
         passages::set_vectors(tx, who, &[(all.passages[0].id, vec![1; 4])]).await?;
         passages::count_hits(tx, who, &[all.passages[0].id]).await?;

@@ -28,6 +28,7 @@ mod silent_contacts;
 mod small_nouns;
 mod statements;
 mod tools;
+mod waiting_statements;
 mod web_chats;
 mod webhooks;
 mod wide_pages;

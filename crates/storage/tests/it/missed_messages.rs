@@ -99,7 +99,7 @@ async fn answers_settle_when_they_end() {
     let (cut_off, never) = (begin().await, begin().await);
     let done = Ending { state: "done", content: "一年。", citations: "[]", error: None, terms: &NO_TERMS };
     touch(&world, all.conversation.id, later(50)).await;
-    write!(world, tenant, tx => messages::end(tx, tenant, answer, &done, later(50))).unwrap();
+    write!(world, tenant, tx => messages::end(tx, tenant, (all.conversation.id, answer), &done, later(50))).unwrap();
     // Those that a dead process left end long after anything else happened there.
     assert!(write!(world, tenant, tx => messages::interrupt(tx, tenant, cut_off, later(60))).unwrap());
     let ended = [Settled { at: later(50), id: answer }, Settled { at: later(60), id: cut_off }];

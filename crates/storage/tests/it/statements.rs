@@ -23,6 +23,8 @@ const FOR_ALL: &[&str] = &[
     "index_changes::delete",
     "index_changes::delete_repeated",
     "index_changes::pending",
+    // What writes of several organisations add to one index, each row by its own.
+    "conversation_terms::add_gathered",
     // Whose visitor it is, and what a page may know before it has one.
     "visitor_sessions::live",
     // Whose of several web chats a name is.

@@ -381,7 +381,7 @@ fn insert_all(tx: &mut Tx, tenant: Tenant, all: Box<Things>) -> BoxFuture<'_, Re
         contact_credentials::upsert(tx, tenant, &all.credential).await?;
         crate::web_chats::fill(tx, tenant, all.web_chat.id, all.contact.id).await?;
         conversations::insert(tx, tenant, &all.conversation, &Terms::NONE).await?;
-        messages::insert_turn(tx, tenant, &all.question, &all.answer).await?;
+        messages::insert_turn(tx, tenant, &all.question, (all.answer.id, all.answer.created_at)).await?;
         attachments::insert(tx, tenant, &all.attachment).await?;
         records::insert(tx, tenant, &all.record).await?;
         jobs::enqueue(tx, tenant, &all.job, NOW).await?;
