@@ -9,6 +9,8 @@
 //! To add a script: give it a [`Class`] in [`class_of`], and a rule to the `match` of
 //! [`Analysis::analyse`].
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::Range;
 
 use rust_stemmers::{Algorithm, Stemmer};
@@ -21,6 +23,9 @@ const LONGEST_TERM: usize = 64;
 const LONGEST_WORD: usize = 48;
 /// Words outside ASCII are also indexed by this many leading letters, a stemmer for any language.
 const PREFIX_LETTERS: usize = 5;
+
+/// Stems that a thread remembers, about 200 KB of them.
+const MOST_STEMS: usize = 2_048;
 
 /// What a term is, from which its weight follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -235,13 +240,19 @@ impl Analysis {
             return;
         }
         self.push(range.clone(), kind);
-        let word = &self.buffer[range];
+        let word = &self.buffer[range.clone()];
         let bytes = word.as_bytes();
         if bytes.iter().all(u8::is_ascii_lowercase) {
             if bytes.len() > 2 && bytes.len() <= LONGEST_WORD {
-                let stem = STEMMER.with(|stemmer| stemmer.stem(word).into_owned());
-                if stem != *word {
-                    self.push_made(&stem, TermKind::Stem);
+                let start = self.buffer.len();
+                STEMS.with_borrow_mut(|stems| {
+                    let stem = stems.of(&self.buffer[range.clone()]);
+                    if *stem != self.buffer[range] {
+                        self.buffer.push_str(stem);
+                    }
+                });
+                if self.buffer.len() > start {
+                    self.push(start..self.buffer.len(), TermKind::Stem);
                 }
             }
         } else if !word.is_ascii()
@@ -329,8 +340,28 @@ impl Analysis {
     }
 }
 
+/// Stems of English words, of which texts repeat a few thousand: looking one up takes a fraction of making
+/// it again.
+struct Stems {
+    stemmer: Stemmer,
+    known: HashMap<Box<str>, Box<str>>,
+}
+
+impl Stems {
+    fn of(&mut self, word: &str) -> &str {
+        if !self.known.contains_key(word) {
+            if self.known.len() >= MOST_STEMS {
+                self.known.clear();
+            }
+            self.known.insert(word.into(), self.stemmer.stem(word).into());
+        }
+        self.known.get(word).map(AsRef::as_ref).unwrap_or_default()
+    }
+}
+
 thread_local! {
-    static STEMMER: Stemmer = Stemmer::create(Algorithm::English);
+    static STEMS: RefCell<Stems> =
+        RefCell::new(Stems { stemmer: Stemmer::create(Algorithm::English), known: HashMap::new() });
 }
 
 /// Removes single line breaks (and blanks around them) between two characters of Chinese or

@@ -5,6 +5,7 @@ use parlance_domain::kind::{FaqId, KnowledgeBaseId, LabelId, ModelId, Organisati
 use parlance_domain::{Result, Tenant, Timestamp};
 use sqlx::QueryBuilder;
 
+use crate::by_ids;
 use crate::page::{Listing, Page, bytes_of, collect};
 use crate::tx::{Tx, execute, fault, on_tx, queue};
 
@@ -66,23 +67,14 @@ pub async fn get(tx: &mut Tx, tenant: Tenant, id: FaqId) -> Result<Option<Faq>> 
 
 /// Those of these FAQs that exist, in no particular order.
 pub async fn by_ids(tx: &mut Tx, tenant: Tenant, ids: &[FaqId]) -> Result<Vec<Faq>> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    on_tx!(tx, db => {
-        let mut query = QueryBuilder::new(concat!("SELECT ", columns!(), " FROM faqs WHERE org_id = "));
-        query.push_bind(tenant.organisation());
-        // What a base that is being deleted holds is hidden with it.
-        query.push(" AND knowledge_base_id NOT IN (SELECT id FROM knowledge_bases WHERE deleting AND org_id = ");
-        query.push_bind(tenant.organisation()).push(") AND id IN (");
-        let mut list = query.separated(", ");
-        for id in ids {
-            list.push_bind(*id);
-        }
-        query.push(")");
-        query.build_query_as().fetch_all(db).await
-    })
-    .map_err(fault)
+    // What a base that is being deleted holds is hidden with it.
+    let select = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM faqs WHERE org_id = $1 AND knowledge_base_id NOT IN \
+         (SELECT id FROM knowledge_bases WHERE deleting AND org_id = $1)"
+    );
+    by_ids::rows(tx, tenant, (select, "id", ""), ids).await
 }
 
 /// A page of the FAQs of these bases, newest first.

@@ -4,6 +4,7 @@ use parlance_domain::kind::{FileId, KnowledgeBaseId, ModelId, ParserId, PassageI
 use parlance_domain::{Result, Tenant, Timestamp};
 use sqlx::QueryBuilder;
 
+use crate::by_ids;
 use crate::page::{Listing, Page, bytes_of, collect};
 use crate::tx::{Tx, execute, fault, on_tx, queue};
 
@@ -164,22 +165,8 @@ pub async fn delete_generation(tx: &mut Tx, tenant: Tenant, file: FileId, genera
 /// The searchable ones of these passages, in no particular order. What was deleted, replaced or
 /// belongs to somebody else is missing from the answer: the index only proposes.
 pub async fn searchable(tx: &mut Tx, tenant: Tenant, ids: &[PassageId]) -> Result<Vec<Passage>> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    on_tx!(tx, db => {
-        let mut query = QueryBuilder::new(concat!(
-            "SELECT ", columns!(), searchable!(), " WHERE f.org_id = "));
-        query.push_bind(tenant.organisation());
-        query.push(" AND p.org_id = f.org_id AND p.id IN (");
-        let mut list = query.separated(", ");
-        for id in ids {
-            list.push_bind(*id);
-        }
-        query.push(")");
-        query.build_query_as().fetch_all(db).await
-    })
-    .map_err(fault)
+    let select = concat!("SELECT ", columns!(), searchable!(), " WHERE f.org_id = $1 AND p.org_id = f.org_id");
+    by_ids::rows(tx, tenant, (select, "p.id", ""), ids).await
 }
 
 /// The passages just before and after each of `of`, as `(file, ordinal, text)`.
