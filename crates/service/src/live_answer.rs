@@ -16,8 +16,9 @@ use tokio_util::task::TaskTracker;
 use crate::citations::Cited;
 use crate::display::Display;
 
-/// How long a reader looks away after text or reasoning. Pieces that follow each other faster are read together, so that
-/// a model in a burst does not cost a write to the network for each; slower ones are never held up.
+/// How long a reader looks away after text or reasoning. Pieces that follow each other faster are read
+/// together, so that a model in a burst does not cost a write to the network for each; slower ones are never
+/// held up.
 const PAUSE_AFTER_TEXT: Duration = Duration::from_millis(2);
 
 /// What an answer consists of, as readers see it. The n-th event has the number n, from 1.

@@ -275,7 +275,7 @@ fn ends_sentence(character: char, next: Option<char>) -> bool {
     }
 }
 
-/// The first sentences of a text. What follows the last end is one too.
+/// The first sentences of a text, one at least. What follows the last end is one too.
 fn first_sentences(text: &str, count: usize) -> String {
     let after = text.char_indices().filter(|&(position, character)| {
         let next = text[position + character.len_utf8()..].chars().next();
@@ -285,14 +285,14 @@ fn first_sentences(text: &str, count: usize) -> String {
     text[..end.unwrap_or(text.len())].trim().to_owned()
 }
 
-/// The last sentences of a text, read from its end.
+/// The last sentences of a text, one at least, read from its end.
 fn last_sentences(text: &str, count: usize) -> String {
     let mut next = None;
     let mut left = count;
     for (position, character) in text.char_indices().rev() {
         let end = position + character.len_utf8();
         if end < text.len() && ends_sentence(character, next) {
-            left -= 1;
+            left = left.saturating_sub(1);
             if left == 0 {
                 return text[end..].trim().to_owned();
             }
