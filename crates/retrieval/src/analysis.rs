@@ -24,7 +24,7 @@ const LONGEST_WORD: usize = 48;
 /// Words outside ASCII are also indexed by this many leading letters, a stemmer for any language.
 const PREFIX_LETTERS: usize = 5;
 
-/// Stems that a thread remembers, about 200 KB of them.
+/// Stems that a thread remembers at most.
 const MOST_STEMS: usize = 2_048;
 
 /// What a term is, from which its weight follows.
@@ -244,16 +244,13 @@ impl Analysis {
         let bytes = word.as_bytes();
         if bytes.iter().all(u8::is_ascii_lowercase) {
             if bytes.len() > 2 && bytes.len() <= LONGEST_WORD {
-                let start = self.buffer.len();
                 STEMS.with_borrow_mut(|stems| {
-                    let stem = stems.of(&self.buffer[range.clone()]);
-                    if *stem != self.buffer[range] {
-                        self.buffer.push_str(stem);
+                    let word = &self.buffer[range];
+                    let stem = stems.of(word);
+                    if stem != word {
+                        self.push_made(stem, TermKind::Stem);
                     }
                 });
-                if self.buffer.len() > start {
-                    self.push(start..self.buffer.len(), TermKind::Stem);
-                }
             }
         } else if !word.is_ascii()
             && let Some((cut, _)) = word.char_indices().nth(PREFIX_LETTERS)

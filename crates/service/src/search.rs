@@ -277,11 +277,11 @@ fn ends_sentence(character: char, next: Option<char>) -> bool {
 
 /// The first sentences of a text, one at least. What follows the last end is one too.
 fn first_sentences(text: &str, count: usize) -> String {
-    let after = text.char_indices().filter(|&(position, character)| {
+    let ends = text.char_indices().filter(|&(position, character)| {
         let next = text[position + character.len_utf8()..].chars().next();
         ends_sentence(character, next)
     });
-    let end = after.map(|(position, character)| position + character.len_utf8()).nth(count.wrapping_sub(1));
+    let end = ends.map(|(position, character)| position + character.len_utf8()).nth(count.wrapping_sub(1));
     text[..end.unwrap_or(text.len())].trim().to_owned()
 }
 

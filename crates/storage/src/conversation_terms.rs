@@ -167,10 +167,7 @@ pub async fn candidates(tx: &mut Tx, tenant: Tenant, wanted: &Wanted<'_>) -> Res
         return Ok(Vec::new());
     }
     match &mut tx.engine {
-        Engine::Sqlite(sqlite) => match sqlite.ready().await {
-            Ok(connection) => on_sqlite(connection, tenant, wanted).await,
-            Err(error) => Err(error),
-        },
+        Engine::Sqlite(sqlite) => on_sqlite(sqlite.ready().await.map_err(fault)?, tenant, wanted).await,
         Engine::PostgresRead(connection) => on_postgres(connection, tenant, wanted).await,
         Engine::PostgresWrite(connection) => on_postgres(connection, tenant, wanted).await,
     }

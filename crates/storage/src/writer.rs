@@ -107,25 +107,26 @@ async fn commit(tx: &mut Tx, batch: &mut Vec<Write>) {
 }
 
 async fn run_batch(tx: &mut Tx, batch: &mut Vec<Write>, replies: &mut Vec<Reply>) -> Result<(), sqlx::Error> {
-    // Alone a write needs no savepoint: the transaction is its own, and what it leaves waiting goes with
-    // the commit.
-    let is_alone = batch.len() == 1;
     sqlite(tx)?.begin();
-    for write in batch.drain(..) {
-        if !is_alone {
-            sqlite(tx)?.queue_own("SAVEPOINT write");
+    if batch.len() == 1
+        && let Some(write) = batch.pop()
+    {
+        // Alone it needs no savepoint: the transaction is its own, and what it leaves waiting goes with the
+        // commit.
+        let (keep, reply) = write(tx).await;
+        replies.push(reply);
+        let sqlite = sqlite(tx)?;
+        if keep {
+            return end(sqlite).await;
         }
+        sqlite.forget();
+        sqlite.queue_own("ROLLBACK");
+        return sqlite.send().await;
+    }
+    for write in batch.drain(..) {
+        sqlite(tx)?.queue_own("SAVEPOINT write");
         let (keep, reply) = write(tx).await;
         let sqlite = sqlite(tx)?;
-        if is_alone {
-            replies.push(reply);
-            if !keep {
-                sqlite.forget();
-                sqlite.queue_own("ROLLBACK");
-                return sqlite.send().await;
-            }
-            continue;
-        }
         let sent = if keep { sqlite.send().await } else { Ok(()) };
         if keep && sent.is_ok() {
             sqlite.keep();
@@ -140,7 +141,11 @@ async fn run_batch(tx: &mut Tx, batch: &mut Vec<Write>, replies: &mut Vec<Reply>
             Err(error) => Box::new(|_committed| reply(Err(error))),
         });
     }
-    let sqlite = sqlite(tx)?;
+    end(sqlite(tx)?).await
+}
+
+/// Adds what the writes have left for the end, and commits.
+async fn end(sqlite: &mut SqliteTx) -> Result<(), sqlx::Error> {
     conversation_terms::add_gathered(sqlite).await?;
     sqlite.queue_own("COMMIT");
     sqlite.send().await

@@ -6,9 +6,9 @@ use parlance_storage::conversation_lists::Place;
 use parlance_storage::conversation_terms::{self, Terms, Wanted};
 use parlance_storage::conversations::{self, Activity};
 use parlance_storage::{Db, Tx};
-use tokio::sync::oneshot;
 
 use crate::world::{World, id, later, read, write};
+use crate::writer::hold_writer;
 
 async fn is_stored(db: &Db, tenant: Tenant, contact: &Contact) -> bool {
     let mut tx = db.read(tenant).await.unwrap();
@@ -39,21 +39,7 @@ async fn a_waiting_statement_that_fails_undoes_its_write_alone() {
     let all = world.fill().await;
     let tenant = world.tenant;
     let people: Vec<Contact> = (0..9).map(|_| Contact { id: id(), source_id: None, ..all.contact.clone() }).collect();
-    // The first holds the writer, so that the others share a commit.
-    let (release, released) = oneshot::channel::<()>();
-    let (report, running) = oneshot::channel::<()>();
-    let db = world.db.clone();
-    let first = tokio::spawn(async move {
-        let held = db.write(tenant, move |_tx| {
-            Box::pin(async move {
-                report.send(()).unwrap();
-                drop(released.await);
-                Ok(())
-            })
-        });
-        held.await.unwrap();
-    });
-    running.await.unwrap();
+    let release = hold_writer(&world).await;
     let writes: Vec<_> = people
         .iter()
         .enumerate()
@@ -73,7 +59,6 @@ async fn a_waiting_statement_that_fails_undoes_its_write_alone() {
         .collect();
     tokio::task::yield_now().await;
     release.send(()).unwrap();
-    first.await.unwrap();
     for (number, write) in writes.into_iter().enumerate() {
         let outcome = write.await.unwrap();
         match number % 3 {

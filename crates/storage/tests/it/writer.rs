@@ -26,7 +26,7 @@ async fn count(db: &Db) -> usize {
 }
 
 /// Makes the writer of SQLite wait, so that what is written meanwhile lands in one commit.
-async fn hold_writer(world: &World) -> oneshot::Sender<()> {
+pub(crate) async fn hold_writer(world: &World) -> oneshot::Sender<()> {
     let (release, released) = oneshot::channel::<()>();
     let (report, running) = oneshot::channel::<()>();
     let (db, tenant) = (world.db.clone(), world.tenant);
