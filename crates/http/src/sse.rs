@@ -2,7 +2,7 @@
 //! `data:` line, one blank line; a comment every 15 seconds; exactly one terminal event.
 
 use std::convert::Infallible;
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -54,36 +54,36 @@ impl Events {
     }
 
     /// Appends event number `number`.
-    pub(crate) fn write(&self, frame: &mut String, number: usize, event: &AnswerEvent) {
-        // Writing to a string cannot fail.
+    pub(crate) fn write(&self, frame: &mut Vec<u8>, number: usize, event: &AnswerEvent) {
+        // Writing to memory cannot fail.
         let _ = write!(frame, "id: {number}\ndata: {}", self.prefix);
         match event {
             AnswerEvent::Text(text) => {
-                frame.push_str(r#","type":"text","content":"#);
+                frame.extend_from_slice(br#","type":"text","content":"#);
                 push_json(frame, text);
-                frame.push_str(r#","done":false}"#);
+                frame.extend_from_slice(br#","done":false}"#);
             }
             AnswerEvent::Thinking(text) => {
-                frame.push_str(r#","type":"thinking","content":"","thinking":"#);
+                frame.extend_from_slice(br#","type":"thinking","content":"","thinking":"#);
                 push_json(frame, text);
-                frame.push_str(r#","done":false}"#);
+                frame.extend_from_slice(br#","done":false}"#);
             }
             AnswerEvent::Citations(cited) => {
-                frame.push_str(r#","type":"citations","content":"","done":false,"citations":"#);
+                frame.extend_from_slice(br#","type":"citations","content":"","done":false,"citations":"#);
                 push_json(frame, &citations(&self.app, self.tenant, self.display, cited));
-                frame.push_str(r#","citationNodes":"#);
+                frame.extend_from_slice(br#","citationNodes":"#);
                 push_json(frame, &citation_nodes(self.display, cited));
-                frame.push('}');
+                frame.push(b'}');
             }
             AnswerEvent::End(end) => {
                 for (key, value) in self.ending(end) {
                     let _ = write!(frame, ",\"{key}\":");
                     push_json(frame, &value);
                 }
-                frame.push('}');
+                frame.push(b'}');
             }
         }
-        frame.push_str("\n\n");
+        frame.extend_from_slice(b"\n\n");
     }
 
     fn ending(&self, end: &End) -> Vec<(&'static str, Value)> {
@@ -120,9 +120,13 @@ pub(crate) fn usage(done: &Done) -> Value {
     })
 }
 
-fn push_json(frame: &mut String, value: &impl serde::Serialize) {
-    // A value of ours always has a JSON form.
-    frame.push_str(&serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned()));
+fn push_json(frame: &mut Vec<u8>, value: &impl serde::Serialize) {
+    let start = frame.len();
+    // A value of ours always has a JSON form, and writing to memory cannot fail.
+    if serde_json::to_writer(&mut *frame, value).is_err() {
+        frame.truncate(start);
+        frame.extend_from_slice(b"null");
+    }
 }
 
 /// The response that follows an answer to its end. Events that are there together go out together.
@@ -134,7 +138,7 @@ pub(crate) fn follow(app: &App, reader: Reader) -> Response {
             Err(_quiet) => Some((frame(Bytes::from_static(KEEP_ALIVE_COMMENT)), Some((reader, events)))),
             Ok(None) => None,
             Ok(Some((first, new))) => {
-                let mut text = String::with_capacity(256 * new.len());
+                let mut text = Vec::with_capacity(256 * new.len());
                 for (offset, event) in new.iter().enumerate() {
                     events.write(&mut text, first + offset, event);
                 }
@@ -159,7 +163,7 @@ pub(crate) fn follow_for(app: &App, principal: &Principal, reader: Reader) -> Re
 }
 
 /// The response that tells an answer from storage: all its text at once, then how it ended.
-pub(crate) fn replay(text: String) -> Response {
+pub(crate) fn replay(text: Vec<u8>) -> Response {
     response(Body::from(text))
 }
 

@@ -7,8 +7,8 @@ use std::time::Instant;
 use parlance_domain::kind::{KnowledgeBaseId, OrganisationId};
 use parlance_domain::{Id, IdKind};
 use parlance_retrieval::{
-    Analysis, BaseScope, Change, IndexedPassage, IndexedVector, QuestionTerms, Scope, Source, TextIndex, VectorChange,
-    VectorIndex,
+    Analysis, BaseScope, Change, IndexedPassage, IndexedVector, PassageTerms, QuestionTerms, Scope, Source, TextIndex,
+    VectorChange, VectorIndex,
 };
 use uuid::Uuid;
 
@@ -101,7 +101,7 @@ fn main() -> Outcome {
 
     let question = QuestionTerms::without_statistics(&writer.text(20));
     let start = Instant::now();
-    let total: f32 = texts.iter().map(|text| question.share(text)).sum();
+    let total: f32 = texts.iter().map(|text| question.share(&PassageTerms::of(text))).sum();
     let micros = start.elapsed().as_secs_f64() * 1e6 / per(texts.len(), 1.0);
     writeln!(out, "share of a passage of {LENGTH} characters: {micros:.1} us (sum {total:.1})")?;
     vectors(&mut out, &directory.join("vectors"), &mut writer)?;

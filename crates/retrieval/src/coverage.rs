@@ -7,8 +7,7 @@
 //! meaning for every question.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::HashSet;
 
 use crate::analysis::{Analysis, TermKind};
 use crate::function_words::background_share;
@@ -69,8 +68,8 @@ pub(crate) fn inverse_frequency(passages: u64, frequency: u64, background: f64, 
 /// The terms of a question with their weights, made once per question.
 #[derive(Clone, Debug)]
 pub struct QuestionTerms {
-    places: HashMap<Box<str>, usize, BuildHasherDefault<ShortKeyHasher>>,
-    weights: Vec<f32>,
+    /// Each distinct term's hash and weight.
+    terms: Vec<(u64, f32)>,
     total: f32,
 }
 
@@ -83,45 +82,58 @@ impl QuestionTerms {
 
     /// Weighted with document frequencies, in the order of `terms`; absent ones count as 0.
     pub(crate) fn weighted(terms: &[QuestionTerm], passages: u64, frequencies: &[u64]) -> Self {
-        let weights: Vec<f32> = terms
+        let terms: Vec<(u64, f32)> = terms
             .iter()
             .enumerate()
             .map(|(index, term)| {
                 let frequency = frequencies.get(index).copied().unwrap_or(0);
-                term.score_weight * inverse_frequency(passages, frequency, term.background, BACKGROUND_FOR_SCORES)
+                let rarity = inverse_frequency(passages, frequency, term.background, BACKGROUND_FOR_SCORES);
+                (hash_of(&term.text), term.score_weight * rarity)
             })
             .collect();
-        Self {
-            places: terms.iter().enumerate().map(|(index, term)| (term.text.clone(), index)).collect(),
-            total: weights.iter().sum(),
-            weights,
-        }
+        Self { total: terms.iter().map(|(_, weight)| weight).sum(), terms }
     }
 
-    /// How much of the question `passage` covers, 0..1. A question without terms is covered by
-    /// nothing.
-    pub fn share(&self, passage: &str) -> f32 {
+    /// How much of the question the passage with these terms covers, 0..1. A question without terms is
+    /// covered by nothing.
+    pub fn share(&self, passage: &PassageTerms) -> f32 {
         if self.total <= 0.0 {
             return 0.0;
         }
-        ANALYSIS.with_borrow_mut(|analysis| {
-            analysis.analyse(passage);
-            let mut found = vec![false; self.weights.len()];
-            let mut covered = 0.0;
-            for (term, _) in analysis.terms() {
-                if let Some(&place) = self.places.get(term)
-                    && !std::mem::replace(&mut found[place], true)
-                {
-                    covered += self.weights[place];
-                }
-            }
-            (covered / self.total).clamp(0.0, 1.0)
-        })
+        let found = self.terms.iter().filter(|(term, _)| passage.hashes.binary_search(term).is_ok());
+        let covered: f32 = found.map(|(_, weight)| weight).sum();
+        (covered / self.total).clamp(0.0, 1.0)
     }
 
     /// Whether nothing in the question can be searched for.
     pub fn is_empty(&self) -> bool {
-        self.weights.is_empty()
+        self.terms.is_empty()
+    }
+}
+
+/// The distinct terms of a passage, by which questions are compared with it. Made once per passage:
+/// analysing a text takes many times as long as a comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassageTerms {
+    /// In ascending order, each once.
+    hashes: Box<[u64]>,
+}
+
+impl PassageTerms {
+    /// The terms of a passage's text.
+    pub fn of(passage: &str) -> Self {
+        let mut hashes: Vec<u64> = ANALYSIS.with_borrow_mut(|analysis| {
+            analysis.analyse(passage);
+            analysis.terms().map(|(term, _)| hash_of(term)).collect()
+        });
+        hashes.sort_unstable();
+        hashes.dedup();
+        Self { hashes: hashes.into() }
+    }
+
+    /// Bytes that they take in memory.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.hashes)
     }
 }
 
@@ -129,27 +141,10 @@ thread_local! {
     static ANALYSIS: RefCell<Analysis> = RefCell::new(Analysis::new());
 }
 
-/// FNV-1a, which is quick for the few bytes of a term. The map holds at most [`MOST_TERMS`] keys,
-/// so keys that were chosen to collide gain nothing.
-#[derive(Clone, Copy)]
-pub(crate) struct ShortKeyHasher(u64);
-
-impl Default for ShortKeyHasher {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hasher for ShortKeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
+/// FNV-1a (Fowler, Noll and Vo), which is quick for the few bytes of a term. That two of the thousand terms
+/// or so of a passage and a question are taken for one another has odds of one in 10^14.
+fn hash_of(term: &str) -> u64 {
+    term.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -159,23 +154,31 @@ mod tests {
     #[test]
     fn a_passage_that_answers_covers_more_than_one_that_does_not() {
         let question = QuestionTerms::without_statistics("請問退貨要怎麼辦理？");
-        let right = question.share("退貨請於七日內透過客服辦理。");
-        let wrong = question.share("本店營業時間為上午十點到晚上九點。");
+        let right = question.share(&PassageTerms::of("退貨請於七日內透過客服辦理。"));
+        let wrong = question.share(&PassageTerms::of("本店營業時間為上午十點到晚上九點。"));
         assert!(right > 0.5, "{right}");
         assert!(wrong < 0.1, "{wrong}");
-        assert!((question.share("請問退貨要怎麼辦理？") - 1.0).abs() < 1e-6);
+        assert!((question.share(&PassageTerms::of("請問退貨要怎麼辦理？")) - 1.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_term_counts_once_however_often_it_stands() {
+        let once = PassageTerms::of("退貨 battery");
+        assert_eq!(PassageTerms::of("退貨 battery 退貨 battery"), once);
+        assert_eq!(once.hashes.len(), 5, "two characters, their pair, the word and its stem");
+        assert_eq!(once.memory(), size_of::<PassageTerms>() + 40);
     }
 
     #[test]
     fn question_words_alone_cover_little() {
         let question = QuestionTerms::without_statistics("how do I replace the battery");
-        assert!(question.share("how do I get to the station") < 0.2);
-        assert!(question.share("Replacing batteries: open the lid.") > 0.6);
+        assert!(question.share(&PassageTerms::of("how do I get to the station")) < 0.2);
+        assert!(question.share(&PassageTerms::of("Replacing batteries: open the lid.")) > 0.6);
     }
 
     #[test]
     fn nothing_asked_is_covered_by_nothing() {
-        assert!(QuestionTerms::without_statistics("？！").share("任何內容").abs() < f32::EPSILON);
+        assert!(QuestionTerms::without_statistics("？！").share(&PassageTerms::of("任何內容")).abs() < f32::EPSILON);
     }
 
     #[test]
@@ -183,7 +186,7 @@ mod tests {
         let terms = analyse_question("保單 理賠 多久");
         let small = QuestionTerms::weighted(&terms, 1, &vec![1; terms.len()]);
         let large = QuestionTerms::weighted(&terms, 3000, &vec![10; terms.len()]);
-        let text = "理賠申請約需十個工作天。";
-        assert!((small.share(text) - large.share(text)).abs() < 0.15);
+        let text = PassageTerms::of("理賠申請約需十個工作天。");
+        assert!((small.share(&text) - large.share(&text)).abs() < 0.15);
     }
 }

@@ -16,7 +16,7 @@ mod text;
 mod vectors;
 
 pub use analysis::{Analysis, TermKind};
-pub use coverage::QuestionTerms;
+pub use coverage::{PassageTerms, QuestionTerms};
 pub use error::{Error, Result};
 pub use fold::{fold, fold_char};
 pub use fusion::fuse;

@@ -386,7 +386,8 @@ fn within(found: Vec<Found>, characters: usize) -> Vec<Found> {
     let mut used = 0;
     let mut kept = Vec::with_capacity(found.len());
     for one in found {
-        used += one.material.text().chars().count() + one.before.chars().count() + one.after.chars().count();
+        let texts = [one.material.text(), &one.around.before, &one.around.after];
+        used += texts.into_iter().map(|text| text.chars().count()).sum::<usize>();
         if used > characters && !kept.is_empty() {
             break;
         }

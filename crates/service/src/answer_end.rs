@@ -179,7 +179,10 @@ async fn commit(app: &App, turn: &Turn, ended: Ended) -> Result<Stored> {
     let mut pauses = STORE_AGAIN_AFTER.iter();
     loop {
         let error = match try_commit(app, turn, Arc::clone(&ended)).await {
-            Ok(stored) => return Ok(stored),
+            Ok(stored) => {
+                app.known_passages.count_hits(&ended.hits);
+                return Ok(stored);
+            }
             // Another worker has taken the reply over.
             Err(error @ Error::Conflict(_)) if turn.reply.is_some() => return Err(error),
             Err(error) => error,

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::authenticate::KeyCache;
 use crate::display::Displays;
 use crate::events::Events;
+use crate::known_passages::KnownPassages;
 use crate::links::LinkSigner;
 use crate::models::Catalogue;
 use crate::open_streams::OpenStreams;
@@ -105,6 +106,8 @@ pub struct Inner {
     pub rate_limits: RateLimits,
     /// What turns need to know, read a moment ago.
     pub plans: TurnPlans,
+    /// Passages that were found a moment ago.
+    pub known_passages: KnownPassages,
     /// Places for answers that are made at the same time.
     pub answer_slots: Arc<Semaphore>,
     /// Places for searches that run at the same time. They are bound to the processor, so more of
@@ -142,6 +145,7 @@ impl App {
                 displays: Displays::default(),
                 rate_limits: RateLimits::default(),
                 plans: TurnPlans::default(),
+                known_passages: KnownPassages::default(),
                 db: parts.db,
                 blobs: parts.blobs,
                 clock: parts.clock,

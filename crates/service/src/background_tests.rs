@@ -1,6 +1,7 @@
 //! What happens without anybody waiting for it: indexing, sweeping, and putting in order what a crash
 //! left. With a real database, real indexes and a clock that stands still.
 
+mod known_passages;
 mod re_embedding;
 
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use parlance_domain::kind::{FaqId, KnowledgeBaseId, PassageId};
 use parlance_storage::faqs::Faq;
-use parlance_storage::passages::Passage;
+use parlance_storage::passages::{Passage, PassageFile};
 use serde::{Deserialize, Serialize};
 
 use crate::labels::LabelName;
@@ -28,7 +28,7 @@ impl Cited {
     /// A passage as number `index` of the prompt.
     pub fn new(index: u32, score: f32, material: &Material) -> Self {
         let (file, faq) = match material {
-            Material::Passage(passage) => (Some(passage.into()), None),
+            Material::Passage(passage) => (Some((&passage.file).into()), None),
             Material::Faq(found) => (None, Some((&found.faq).into())),
         };
         Self { index, score, node: material.into(), file, faq }
@@ -123,20 +123,20 @@ impl From<&Faq> for CitedFaq {
     }
 }
 
-impl From<&Passage> for CitedFile {
-    fn from(passage: &Passage) -> Self {
+impl From<&PassageFile> for CitedFile {
+    fn from(file: &PassageFile) -> Self {
         Self {
-            id: passage.file_id,
-            filename: passage.filename.clone(),
-            file_type: passage.file_type.clone(),
-            knowledge_base: passage.knowledge_base_id,
-            size: passage.file_size,
-            blob_key: passage.blob_key.clone(),
-            status: passage.file_status.clone(),
-            parser: passage.parser_id,
-            raw_metadata: passage.raw_metadata.clone(),
+            id: file.id,
+            filename: file.filename.clone(),
+            file_type: file.file_type.clone(),
+            knowledge_base: file.knowledge_base_id,
+            size: file.size,
+            blob_key: file.blob_key.clone(),
+            status: file.status.clone(),
+            parser: file.parser_id,
+            raw_metadata: file.raw_metadata.clone(),
             labels: Vec::new(),
-            created_at: passage.file_created_at.millis(),
+            created_at: file.created_at.millis(),
         }
     }
 }
@@ -144,15 +144,15 @@ impl From<&Passage> for CitedFile {
 impl From<&Material> for CitedPassage {
     fn from(material: &Material) -> Self {
         match material {
-            Material::Passage(passage) => Self {
-                id: passage.id,
-                text: passage.text.clone(),
-                page: passage.page,
-                start: passage.start_offset,
-                end: passage.end_offset,
-                characters: passage.characters,
-                hits: passage.hits_count,
-                updated_at: passage.created_at.millis(),
+            Material::Passage(Passage { content, hits_count, .. }) => Self {
+                id: content.id,
+                text: content.text.clone(),
+                page: content.page,
+                start: content.start_offset,
+                end: content.end_offset,
+                characters: content.characters,
+                hits: *hits_count,
+                updated_at: content.created_at.millis(),
             },
             Material::Faq(found) => {
                 let characters = i64::try_from(found.text.chars().count()).unwrap_or(i64::MAX);

@@ -6,7 +6,7 @@ use parlance_storage::faqs::Faq;
 use parlance_storage::passages::Passage;
 
 /// A passage of either kind.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Material {
     /// A passage of a file.
     Passage(Passage),
@@ -33,7 +33,7 @@ impl Material {
     /// Its id. An FAQ's is that of the FAQ.
     pub fn id(&self) -> PassageId {
         match self {
-            Self::Passage(passage) => passage.id,
+            Self::Passage(passage) => passage.content.id,
             Self::Faq(found) => PassageId::from_uuid(found.faq.id.uuid()),
         }
     }
@@ -41,7 +41,7 @@ impl Material {
     /// The base it belongs to.
     pub fn knowledge_base(&self) -> KnowledgeBaseId {
         match self {
-            Self::Passage(passage) => passage.knowledge_base_id,
+            Self::Passage(passage) => passage.file.knowledge_base_id,
             Self::Faq(found) => found.faq.knowledge_base_id,
         }
     }
@@ -49,7 +49,7 @@ impl Material {
     /// Its text.
     pub fn text(&self) -> &str {
         match self {
-            Self::Passage(passage) => &passage.text,
+            Self::Passage(passage) => &passage.content.text,
             Self::Faq(found) => &found.text,
         }
     }
@@ -57,7 +57,7 @@ impl Material {
     /// The name it is cited by: the file's, or the question.
     pub fn name(&self) -> &str {
         match self {
-            Self::Passage(passage) => &passage.filename,
+            Self::Passage(passage) => &passage.file.filename,
             Self::Faq(found) => &found.faq.question,
         }
     }
@@ -65,7 +65,7 @@ impl Material {
     /// The file or FAQ, as the indexes and their scopes know it.
     pub(crate) fn source(&self) -> Source {
         match self {
-            Self::Passage(passage) => Source::File(passage.file_id),
+            Self::Passage(passage) => Source::File(passage.file.id),
             Self::Faq(found) => crate::indexer::faq_source(found.faq.id),
         }
     }

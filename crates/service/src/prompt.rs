@@ -112,22 +112,22 @@ fn plain(role: Role, text: String) -> ChatMessage {
 
 fn source_heading(number: usize, found: &Found) -> String {
     let Some(passage) = found.material.passage() else { return format!("[{number}] (FAQ)\n") };
-    let page = passage.page.map(|page| format!(", p. {page}")).unwrap_or_default();
-    let heading = passage.heading.as_deref().map(|heading| format!(" — {heading}")).unwrap_or_default();
-    format!("[{number}] ({}{page}{heading})\n", fenced(&passage.filename))
+    let page = passage.content.page.map(|page| format!(", p. {page}")).unwrap_or_default();
+    let heading = passage.content.heading.as_deref().map(|heading| format!(" — {heading}")).unwrap_or_default();
+    format!("[{number}] ({}{page}{heading})\n", fenced(&passage.file.filename))
 }
 
 /// What a model that reads passages quotes of one: of an FAQ the answer.
 fn source_body(found: &Found) -> String {
     match &found.material {
-        Material::Passage(passage) => passage.text.clone(),
+        Material::Passage(passage) => passage.content.text.clone(),
         Material::Faq(found) => found.faq.answer.clone(),
     }
 }
 
 /// The passage with the sentences around it.
 pub fn source_text(found: &Found) -> String {
-    let parts = [found.before.as_str(), found.material.text(), found.after.as_str()];
+    let parts = [found.around.before.as_str(), found.material.text(), found.around.after.as_str()];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
 }
 

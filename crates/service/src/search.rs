@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 use parlance_domain::kind::{FaqId, KnowledgeBaseId, PassageId};
 use parlance_domain::{Result, Tenant};
 use parlance_llm::EmbeddingPurpose;
-use parlance_retrieval::{BaseScope, Scope};
+use parlance_retrieval::{BaseScope, PassageTerms, Scope};
 use parlance_storage::knowledge_bases::KnowledgeBase;
-use parlance_storage::passages::{self, Passage};
+use parlance_storage::passages::Passage;
 use parlance_storage::{Tx, faqs};
 
 use crate::App;
+use crate::around::Around;
 use crate::material::Material;
 use crate::models::Rerank;
 use crate::proposals::{Proposed, in_one_order, propose, propose_by_invention};
@@ -46,10 +47,8 @@ pub struct Found {
     pub material: Material,
     /// 0..1, the same meaning for every question.
     pub score: f32,
-    /// Sentences just before the passage.
-    pub before: String,
-    /// Sentences just after the passage.
-    pub after: String,
+    /// The sentences around it.
+    pub around: Arc<Around>,
 }
 
 /// What a search gave.
@@ -67,6 +66,7 @@ pub struct SearchResult {
 
 struct Candidate {
     material: Material,
+    terms: Arc<PassageTerms>,
     score: f32,
 }
 
@@ -120,9 +120,9 @@ pub async fn search(
     };
     let first = &order[..look_at.min(order.len())];
     let mut tx = app.db.read(tenant).await?;
-    let mut candidates = load(&mut tx, tenant, &scope, first, &proposed_faqs).await?;
+    let mut candidates = load(app, &mut tx, tenant, &scope, (first, &proposed_faqs)).await?;
     if candidates.len() < limit.min(order.len()) && order.len() > look_at {
-        candidates = load(&mut tx, tenant, &scope, &order, &proposed_faqs).await?;
+        candidates = load(app, &mut tx, tenant, &scope, (&order, &proposed_faqs)).await?;
     }
     if reranker.is_none() && !cuts_off {
         candidates.truncate(limit);
@@ -134,7 +134,7 @@ pub async fn search(
         proposed.compare(&mut tx, tenant, &unknown, &mut cosines).await?;
     }
     for candidate in &mut candidates {
-        let share = proposed.by_words.terms.share(candidate.material.text());
+        let share = proposed.by_words.terms.share(&candidate.terms);
         let cosine = cosines.get(&candidate.material.id()).copied().unwrap_or_default();
         candidate.score = share.max(cosine).clamp(0.0, 1.0);
     }
@@ -158,7 +158,7 @@ pub async fn search(
         Some(tx) => tx,
         None => app.db.read(tenant).await?,
     };
-    let found = with_neighbours(tx, tenant, bases, candidates).await?;
+    let found = with_neighbours(app, tx, tenant, bases, candidates).await?;
     Ok(SearchResult { found, retrieval, hyde, rerank })
 }
 
@@ -199,11 +199,11 @@ async fn reorder(reranker: &Rerank, question: &str, candidates: &mut [Candidate]
 
 /// Those of the proposals that exist, are published and in the scope, in the proposed order.
 async fn load(
+    app: &App,
     tx: &mut Tx,
     tenant: Tenant,
     scope: &Scope,
-    order: &[PassageId],
-    proposed_faqs: &HashSet<PassageId>,
+    (order, proposed_faqs): (&[PassageId], &HashSet<PassageId>),
 ) -> Result<Vec<Candidate>> {
     if order.is_empty() {
         return Ok(Vec::new());
@@ -211,22 +211,28 @@ async fn load(
     let (entries, of_files): (Vec<PassageId>, Vec<PassageId>) =
         order.iter().copied().partition(|id| proposed_faqs.contains(id));
     let entries: Vec<FaqId> = entries.into_iter().map(|id| FaqId::from_uuid(id.uuid())).collect();
-    let rows = passages::searchable(tx, tenant, &of_files).await?;
-    // Neither statement is run without ids.
+    let rows = app.known_passages.searchable(tx, tenant, &of_files).await?;
     let entries = faqs::by_ids(tx, tenant, &entries).await?;
     let permitted: HashMap<KnowledgeBaseId, &BaseScope> = scope.bases.iter().map(|base| (base.base, base)).collect();
-    let found = rows.into_iter().map(Material::Passage).chain(entries.into_iter().map(|faq| Material::Faq(faq.into())));
-    let mut by_id: HashMap<PassageId, Material> = found
-        .filter(|material| {
+    let passages = rows.into_iter().map(|(passage, terms)| (Material::Passage(passage), terms));
+    let entries = entries.into_iter().map(|faq| {
+        let material = Material::Faq(faq.into());
+        let terms = Arc::new(PassageTerms::of(material.text()));
+        (material, terms)
+    });
+    let mut by_id: HashMap<PassageId, Candidate> = passages
+        .chain(entries)
+        .filter(|(material, _)| {
             let base = permitted.get(&material.knowledge_base());
             base.is_some_and(|base| base.allows(material.source()))
         })
-        .map(|material| (material.id(), material))
+        .map(|(material, terms)| (material.id(), Candidate { material, terms, score: 0.0 }))
         .collect();
-    Ok(order.iter().filter_map(|id| by_id.remove(id)).map(|material| Candidate { material, score: 0.0 }).collect())
+    Ok(order.iter().filter_map(|id| by_id.remove(id)).collect())
 }
 
 async fn with_neighbours(
+    app: &App,
     mut tx: Tx,
     tenant: Tenant,
     bases: &[&KnowledgeBase],
@@ -234,86 +240,17 @@ async fn with_neighbours(
 ) -> Result<Vec<Found>> {
     let windows: HashMap<KnowledgeBaseId, usize> =
         bases.iter().map(|base| (base.id, usize::try_from(base.sentence_window_size).unwrap_or_default())).collect();
-    let window = |passage: &Passage| windows.get(&passage.knowledge_base_id).copied().unwrap_or_default();
-    let passages: Vec<Passage> = candidates
+    let wanted: Vec<(&Passage, usize)> = candidates
         .iter()
         .filter_map(|candidate| candidate.material.passage())
-        .filter(|passage| window(passage) > 0)
-        .cloned()
+        .map(|passage| (passage, windows.get(&passage.file.knowledge_base_id).copied().unwrap_or_default()))
+        .filter(|(_, window)| *window > 0)
         .collect();
-    let neighbours =
-        if passages.is_empty() { Vec::new() } else { passages::neighbours(&mut tx, tenant, &passages).await? };
+    let mut around = app.known_passages.around(&mut tx, tenant, &wanted).await?;
     drop(tx);
-    let by_place: HashMap<_, &str> =
-        neighbours.iter().map(|(file, ordinal, text)| ((*file, *ordinal), text.as_str())).collect();
-    Ok(candidates
-        .into_iter()
-        .map(|Candidate { material, score }| {
-            let sentences = material.passage().map(window).unwrap_or_default();
-            let (before, after) = match material.passage() {
-                Some(passage) if sentences > 0 => {
-                    let at = |ordinal: i64| by_place.get(&(passage.file_id, ordinal)).copied().unwrap_or_default();
-                    (
-                        last_sentences(at(passage.ordinal - 1), sentences),
-                        first_sentences(at(passage.ordinal + 1), sentences),
-                    )
-                }
-                _ => (String::new(), String::new()),
-            };
-            Found { material, score, before, after }
-        })
-        .collect())
-}
-
-/// Whether a sentence ends with this character, before what comes next.
-fn ends_sentence(character: char, next: Option<char>) -> bool {
-    match character {
-        '。' | '！' | '？' | '；' | '\n' => true,
-        // A point inside a number or an abbreviation is followed by something else than a blank.
-        '.' | '!' | '?' => next.is_none_or(char::is_whitespace),
-        _ => false,
-    }
-}
-
-/// The first sentences of a text, one at least. What follows the last end is one too.
-fn first_sentences(text: &str, count: usize) -> String {
-    let ends = text.char_indices().filter(|&(position, character)| {
-        let next = text[position + character.len_utf8()..].chars().next();
-        ends_sentence(character, next)
+    let found = candidates.into_iter().map(|Candidate { material, score, .. }| {
+        let around = around.remove(&material.id()).unwrap_or_default();
+        Found { material, score, around }
     });
-    let end = ends.map(|(position, character)| position + character.len_utf8()).nth(count.wrapping_sub(1));
-    text[..end.unwrap_or(text.len())].trim().to_owned()
-}
-
-/// The last sentences of a text, one at least, read from its end.
-fn last_sentences(text: &str, count: usize) -> String {
-    let mut next = None;
-    let mut left = count;
-    for (position, character) in text.char_indices().rev() {
-        let end = position + character.len_utf8();
-        if end < text.len() && ends_sentence(character, next) {
-            left = left.saturating_sub(1);
-            if left == 0 {
-                return text[end..].trim().to_owned();
-            }
-        }
-        next = Some(character);
-    }
-    text.trim().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn neighbours_come_as_whole_sentences() {
-        let text = "運費為 3.5 元。七日內可退貨！請保留發票。";
-        assert_eq!(first_sentences(text, 1), "運費為 3.5 元。");
-        assert_eq!(last_sentences(text, 2), "七日內可退貨！請保留發票。");
-        assert_eq!(first_sentences(text, 9), text);
-        assert_eq!(last_sentences(text, 9), text);
-        assert_eq!(first_sentences("Version 2.1 is out. See notes.", 1), "Version 2.1 is out.");
-        assert_eq!((first_sentences("", 2), last_sentences("", 2)), (String::new(), String::new()));
-    }
+    Ok(found.collect())
 }

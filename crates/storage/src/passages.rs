@@ -1,5 +1,7 @@
 //! Passages: the pieces of a file that are searched and cited.
 
+use std::sync::Arc;
+
 use parlance_domain::kind::{FileId, KnowledgeBaseId, ModelId, ParserId, PassageId};
 use parlance_domain::{Result, Tenant, Timestamp};
 use sqlx::QueryBuilder;
@@ -30,17 +32,11 @@ pub struct NewPassage {
     pub end: i64,
 }
 
-/// A passage with the name of its file.
-#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
-pub struct Passage {
+/// A passage as it was made. None of it ever changes: a file that is parsed anew gets other passages.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct PassageContent {
     /// Its id.
     pub id: PassageId,
-    /// The base it belongs to.
-    pub knowledge_base_id: KnowledgeBaseId,
-    /// The file it belongs to.
-    pub file_id: FileId,
-    /// The generation of the file's passages.
-    pub generation: i64,
     /// Position in the file, from 0.
     pub ordinal: i64,
     /// The text.
@@ -55,34 +51,68 @@ pub struct Passage {
     pub end_offset: i64,
     /// Characters of the text.
     pub characters: i64,
-    /// How often it was cited.
-    pub hits_count: i64,
     /// When it was made.
     pub created_at: Timestamp,
-    /// The file's name.
+}
+
+/// What there is to tell of a searchable passage's file.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct PassageFile {
+    /// Its id.
+    #[sqlx(rename = "file_id")]
+    pub id: FileId,
+    /// The base it belongs to.
+    pub knowledge_base_id: KnowledgeBaseId,
+    /// The generation of its passages that is searchable.
+    pub generation: i64,
+    /// Its name.
     pub filename: String,
-    /// The file's extension.
+    /// Its extension.
     pub file_type: String,
-    /// The file's bytes.
-    pub file_size: i64,
-    /// Where the file's bytes are.
+    /// Bytes.
+    #[sqlx(rename = "file_size")]
+    pub size: i64,
+    /// Where its bytes are.
     pub blob_key: String,
-    /// The file's status.
-    pub file_status: String,
-    /// The file's parser.
+    /// Its status.
+    #[sqlx(rename = "file_status")]
+    pub status: String,
+    /// Its parser.
     pub parser_id: ParserId,
-    /// Free-form metadata of the file's uploader, verbatim JSON.
+    /// Free-form metadata of its uploader, verbatim JSON.
     pub raw_metadata: Option<String>,
-    /// When the file was added.
-    pub file_created_at: Timestamp,
+    /// When it was added.
+    #[sqlx(rename = "file_created_at")]
+    pub created_at: Timestamp,
+}
+
+/// A searchable passage.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Passage {
+    /// What of it never changes.
+    #[sqlx(flatten, try_from = "PassageContent")]
+    pub content: Arc<PassageContent>,
+    /// How often it was cited.
+    pub hits_count: i64,
+    /// The file it belongs to, of which it is in the searchable generation.
+    #[sqlx(flatten)]
+    pub file: PassageFile,
+}
+
+macro_rules! file_columns {
+    () => {
+        "f.id AS file_id, f.knowledge_base_id, f.generation, f.filename, f.file_type, f.size AS file_size, f.blob_key, \
+         f.status AS file_status, f.parser_id, f.raw_metadata, f.created_at AS file_created_at"
+    };
 }
 
 macro_rules! columns {
     () => {
-        "p.id, p.knowledge_base_id, p.file_id, p.generation, p.ordinal, p.text, p.heading, p.page, p.start_offset, \
-         p.end_offset, p.characters, p.hits_count, p.created_at, f.filename, f.file_type, f.size AS file_size, \
-         f.blob_key, f.status AS file_status, f.parser_id, f.raw_metadata, \
-         f.created_at AS file_created_at"
+        concat!(
+            "p.id, p.ordinal, p.text, p.heading, p.page, p.start_offset, p.end_offset, p.characters, p.hits_count, \
+             p.created_at, ",
+            file_columns!()
+        )
     };
 }
 
@@ -169,8 +199,19 @@ pub async fn searchable(tx: &mut Tx, tenant: Tenant, ids: &[PassageId]) -> Resul
     by_ids::rows(tx, tenant, (select, "p.id", ""), ids).await
 }
 
+/// Those of these files of which passages may be searchable, in no particular order: the ones of the
+/// file's `generation`.
+pub async fn files(tx: &mut Tx, tenant: Tenant, ids: &[FileId]) -> Result<Vec<PassageFile>> {
+    let select = concat!(
+        "SELECT ",
+        file_columns!(),
+        " FROM files AS f JOIN knowledge_bases AS b ON b.id = f.knowledge_base_id AND NOT b.deleting WHERE f.org_id = $1"
+    );
+    by_ids::rows(tx, tenant, (select, "f.id", ""), ids).await
+}
+
 /// The passages just before and after each of `of`, as `(file, ordinal, text)`.
-pub async fn neighbours(tx: &mut Tx, tenant: Tenant, of: &[Passage]) -> Result<Vec<(FileId, i64, String)>> {
+pub async fn neighbours(tx: &mut Tx, tenant: Tenant, of: &[&Passage]) -> Result<Vec<(FileId, i64, String)>> {
     if of.is_empty() {
         return Ok(Vec::new());
     }
@@ -180,10 +221,10 @@ pub async fn neighbours(tx: &mut Tx, tenant: Tenant, of: &[Passage]) -> Result<V
         query.push(" AND (");
         for (position, passage) in of.iter().enumerate() {
             query.push(if position == 0 { "(file_id = " } else { " OR (file_id = " });
-            query.push_bind(passage.file_id);
-            query.push(" AND generation = ").push_bind(passage.generation);
-            query.push(" AND ordinal IN (").push_bind(passage.ordinal - 1);
-            query.push(", ").push_bind(passage.ordinal + 1).push("))");
+            query.push_bind(passage.file.id);
+            query.push(" AND generation = ").push_bind(passage.file.generation);
+            query.push(" AND ordinal IN (").push_bind(passage.content.ordinal - 1);
+            query.push(", ").push_bind(passage.content.ordinal + 1).push("))");
         }
         query.push(")");
         query.build_query_as().fetch_all(db).await
@@ -197,7 +238,7 @@ pub async fn list(tx: &mut Tx, tenant: Tenant, file: FileId, page: Page) -> Resu
         concat!("SELECT count(*)", searchable!(), " WHERE f.org_id = $1 AND f.id = $2"))
         .bind(tenant.organisation()).bind(file).fetch_one(db).await)
     .map_err(fault)?;
-    let bytes = |passage: &Passage| passage.text.len() + bytes_of(passage.heading.as_ref());
+    let bytes = |passage: &Passage| passage.content.text.len() + bytes_of(passage.content.heading.as_ref());
     let rows = on_tx!(tx, db => collect(sqlx::query_as(concat!(
         "SELECT ", columns!(), searchable!(), " WHERE f.org_id = $1 AND f.id = $2 ORDER BY p.ordinal LIMIT $3 OFFSET $4"))
         .bind(tenant.organisation()).bind(file).bind(page.limit_sql()).bind(page.offset_sql())

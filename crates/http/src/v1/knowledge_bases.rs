@@ -295,7 +295,7 @@ pub(crate) fn hits(result: SearchResult) -> Vec<SearchHit> {
             chatbot_file: file.clone(),
             chatbot_file_snake: file,
             faq: cited.faq.map(|faq| faq.id.to_string()),
-            heading: found.material.passage().and_then(|passage| passage.heading.clone()),
+            heading: found.material.passage().and_then(|passage| passage.content.heading.clone()),
             characters_count: node.characters,
             hits_count: node.hits,
             start_offset: node.start,

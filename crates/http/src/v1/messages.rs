@@ -43,7 +43,7 @@ pub(crate) async fn follow(app: &App, principal: &Principal, id: MessageId, afte
     let display = display::of(app, principal).await?;
     let (message, told) = stored(app, principal, id).await?;
     let events = Events::new(app, (principal.tenant, display), message.conversation_id, id);
-    let mut text = String::new();
+    let mut text = Vec::new();
     for (position, event) in told.iter().enumerate() {
         events.write(&mut text, position + 1, event);
     }

@@ -25,18 +25,18 @@ pub(crate) struct TextNodeFilter {
     chatbot_file_content: Option<String>,
 }
 
-fn view(passage: Passage) -> TextNode {
+fn view(Passage { content, hits_count, file }: Passage) -> TextNode {
     TextNode {
-        id: passage.id.to_string(),
-        characters_count: passage.characters,
-        hits_count: passage.hits_count,
-        text: passage.text,
-        updated_at: passage.created_at.to_string(),
-        filename: passage.filename,
-        chatbot_file: Some(passage.file_id.to_string()),
-        page_number: passage.page,
-        start_offset: passage.start_offset,
-        end_offset: passage.end_offset,
+        id: content.id.to_string(),
+        characters_count: content.characters,
+        hits_count,
+        text: content.text.clone(),
+        updated_at: content.created_at.to_string(),
+        filename: file.filename,
+        chatbot_file: Some(file.id.to_string()),
+        page_number: content.page,
+        start_offset: content.start_offset,
+        end_offset: content.end_offset,
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use parlance_retrieval::{Change, Scope, TextIndex};
+use parlance_retrieval::{Change, PassageTerms, Scope, TextIndex};
 use serde_json::Value;
 
 use crate::{base, id, organisation, put};
@@ -63,7 +63,7 @@ fn measure(passages: &str, questions: &str) -> Quality {
         if rank.is_some_and(|rank| rank < 5) {
             quality.recall_at_5 += 1.0 / count;
         }
-        let score = |passage| f64::from(results.terms.share(&texts[passage]));
+        let score = |passage| f64::from(results.terms.share(&PassageTerms::of(&texts[passage])));
         quality.right_score += score(&wanted) / count;
         let others = texts.keys().filter(|passage| **passage != wanted);
         quality.wrong_score += others.map(score).fold(0.0, f64::max) / count;

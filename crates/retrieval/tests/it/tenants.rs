@@ -1,7 +1,7 @@
 //! No search finds what belongs to another organisation or knowledge base.
 
 use parlance_domain::kind::{KnowledgeBaseId, OrganisationId, PassageId};
-use parlance_retrieval::{Change, IndexedPassage, Scope, Source, TextIndex};
+use parlance_retrieval::{Change, IndexedPassage, PassageTerms, Scope, Source, TextIndex};
 
 use crate::id;
 
@@ -88,7 +88,7 @@ fn the_documents_of_others_do_not_change_scores() {
     let own = |index: &TextIndex| {
         let scope = Scope::of_bases(organisation(7), [base(7)]);
         let results = index.search("客服電話 canary-7-3", &scope, 3).unwrap();
-        (results.hits[0].passage, results.terms.share("客服電話"))
+        (results.hits[0].passage, results.terms.share(&PassageTerms::of("客服電話")))
     };
     let crowded_index = filled(crowded.path());
     let alone_index = filled(alone.path());

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use parlance_retrieval::{Analysis, QuestionTerms, fold};
+use parlance_retrieval::{Analysis, PassageTerms, QuestionTerms, fold};
 use proptest::prelude::*;
 
 fn terms(text: &str) -> HashSet<String> {
@@ -38,7 +38,7 @@ proptest! {
     #[test]
     fn a_passage_covers_itself(text in mixed_text()) {
         let question = QuestionTerms::without_statistics(&text);
-        let share = question.share(&text);
+        let share = question.share(&PassageTerms::of(&text));
         prop_assert!(question.is_empty() || share > 0.999, "{share}");
     }
 

@@ -86,6 +86,7 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
     let passage = all.passages[1].id;
     assert!(passages::get(tx, who, passage).await.unwrap().is_none());
     assert!(passages::searchable(tx, who, &[passage]).await.unwrap().is_empty());
+    assert!(passages::files(tx, who, &[all.file.id]).await.unwrap().is_empty());
     assert!(passages::vectors(tx, who, id(), &[passage]).await.unwrap().is_empty());
     assert_eq!(passages::list(tx, who, all.file.id, Page::ALL).await.unwrap().total, 0);
     assert!(passages::of_generation(tx, who, (all.file.id, 1), 0, 10).await.unwrap().is_empty());
@@ -130,7 +131,7 @@ async fn sees_nothing(world: &World, all: &Things, scope: Scope) {
 
     // A passage as the owner sees it, in the hands of the stranger.
     let owners = read!(world, world.tenant, tx => passages::get(tx, world.tenant, passage)).unwrap().unwrap();
-    let owners = [owners];
+    let owners = [&owners];
     assert!(passages::neighbours(tx, who, &owners).await.unwrap().is_empty());
     assert_eq!(read!(world, world.tenant, tx => passages::neighbours(tx, world.tenant, &owners)).unwrap().len(), 2);
 }

@@ -219,6 +219,7 @@ async fn what_is_being_deleted_is_there_for_nobody() {
             files::find(tx, tenant, file).await.unwrap().iter().count(),
             files::list(tx, tenant, &[base], &filter, Page::ALL).await.unwrap().rows.len(),
             files::not_made_with(tx, tenant, base, Some(id()), (None, 9)).await.unwrap().len(),
+            passages::files(tx, tenant, &[file]).await.unwrap().len(),
             passages::searchable(tx, tenant, &passages_of_file).await.unwrap().len(),
             passages::list(tx, tenant, file, Page::ALL).await.unwrap().rows.len(),
         ]
@@ -235,12 +236,12 @@ async fn what_is_being_deleted_is_there_for_nobody() {
             chatbots::knowledge_bases(tx, tenant, bot).await.unwrap().len(),
         ]
     };
-    assert_eq!((shown().await, bases_shown().await), ([1, 1, 1, 1, 3, 3], [1; 6]));
+    assert_eq!((shown().await, bases_shown().await), ([1, 1, 1, 1, 1, 3, 3], [1; 6]));
 
     // A base hides its files, which are untouched.
     assert!(write!(world, tenant, tx => knowledge_bases::mark_deleting(tx, tenant, base, later(1))).unwrap());
     assert!(!write!(world, tenant, tx => knowledge_bases::mark_deleting(tx, tenant, base, later(1))).unwrap());
-    assert_eq!((shown().await, bases_shown().await), ([0; 6], [0; 6]));
+    assert_eq!((shown().await, bases_shown().await), ([0; 7], [0; 6]));
     write!(world, tenant, tx => chatbots::set_knowledge_bases(tx, tenant, bot, &[base])).unwrap();
     write!(world, tenant, tx => knowledge_bases::set_chatbots(tx, tenant, base, &[bot])).unwrap();
     assert!(read!(world, tenant, tx => knowledge_bases::chatbots(tx, tenant, &[base])).unwrap().is_empty());
@@ -255,6 +256,12 @@ async fn what_is_being_deleted_is_there_for_nobody() {
     assert!(read!(world, tenant, tx => files::find(tx, tenant, file)).unwrap().is_none());
     let ids = [all.passages[0].id];
     assert!(read!(world, tenant, tx => passages::searchable(tx, tenant, &ids)).unwrap().is_empty());
+    let of_passages = read!(world, tenant, tx => passages::files(tx, tenant, &[file])).unwrap();
+    assert_eq!(
+        of_passages.iter().map(|file| file.generation).collect::<Vec<_>>(),
+        [0],
+        "no passage is of this generation"
+    );
     assert!(read!(world, Scope::System, tx => files::searchable(tx)).unwrap().is_empty());
     let parser = id();
     assert_eq!(write!(world, tenant, tx => files::begin_generation(tx, tenant, file, parser, NOW)).unwrap(), None);
@@ -272,11 +279,14 @@ async fn passages_with_their_neighbours_vectors_and_hits() {
     let ids: Vec<_> = all.passages.iter().map(|passage| passage.id).collect();
     let file = all.file.id;
     let middle = read!(world, tenant, tx => passages::get(tx, tenant, ids[1])).unwrap().unwrap();
-    assert_eq!((middle.text.as_str(), middle.characters, middle.ordinal), ("保固一年", 4, 1));
-    assert_eq!((middle.start_offset, middle.end_offset, middle.page), (10, 14, Some(1)));
-    assert_eq!((middle.filename.as_str(), middle.hits_count), ("Guide_1.PDF", 0));
+    assert_eq!((middle.content.text.as_str(), middle.content.characters, middle.content.ordinal), ("保固一年", 4, 1));
+    assert_eq!((middle.content.start_offset, middle.content.end_offset, middle.content.page), (10, 14, Some(1)));
+    assert_eq!((middle.file.filename.as_str(), middle.hits_count), ("Guide_1.PDF", 0));
 
-    let middles = [middle.clone()];
+    let files = read!(world, tenant, tx => passages::files(tx, tenant, &[file, id()])).unwrap();
+    assert_eq!(files, [middle.file.clone()]);
+
+    let middles = [&middle];
     let mut around = read!(world, tenant, tx => passages::neighbours(tx, tenant, &middles)).unwrap();
     around.sort_by_key(|(_, ordinal, _)| *ordinal);
     assert_eq!(around.iter().map(|(of, ordinal, _)| (*of, *ordinal)).collect::<Vec<_>>(), [(file, 0), (file, 2)]);
