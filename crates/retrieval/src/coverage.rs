@@ -142,7 +142,7 @@ thread_local! {
 }
 
 /// FNV-1a (Fowler, Noll and Vo), which is quick for the few bytes of a term. That two of the thousand terms
-/// or so of a passage and a question are taken for one another has odds of one in 10^14.
+/// or so of a passage and a question are taken for one another has odds below one in 10^13.
 fn hash_of(term: &str) -> u64 {
     term.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
