@@ -11,9 +11,9 @@ impl World {
         let mut tx = self.app.db.read(tenant).await.unwrap();
         let found = self.app.known_passages.searchable(&mut tx, tenant, ids).await.unwrap();
         let mut found: Vec<Passage> = found.into_iter().map(|(passage, _terms)| passage).collect();
-        found.sort_by_key(|passage| passage.content.ordinal);
+        found.sort_by_key(|passage| passage.content.id);
         let mut stored = passages::searchable(&mut tx, tenant, ids).await.unwrap();
-        stored.sort_by_key(|passage| passage.content.ordinal);
+        stored.sort_by_key(|passage| passage.content.id);
         assert_eq!(found, stored, "as the database has them");
         found
     }
