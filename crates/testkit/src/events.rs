@@ -24,38 +24,38 @@ impl Event {
     }
 }
 
-/// A stream of events. Dropping it closes the connection.
+/// The frames of a stream of events: what stands between its blank lines.
 #[derive(Debug)]
-pub struct Events {
+pub struct Frames {
     response: reqwest::Response,
+    /// Bytes, since what the network brings may end within a character.
     waiting: Vec<u8>,
     is_over: bool,
-    next_id: Option<u64>,
-    ended: bool,
 }
 
-impl Events {
-    pub(crate) fn of(response: reqwest::Response) -> Self {
+impl Frames {
+    /// Reads a response.
+    ///
+    /// # Panics
+    /// When it is no stream of events.
+    pub fn of(response: reqwest::Response) -> Self {
         assert_eq!(response.status().as_u16(), 200, "no stream");
         let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
         assert_eq!(content_type, Some("text/event-stream"));
-        Self { response, waiting: Vec::new(), is_over: false, next_id: None, ended: false }
+        Self { response, waiting: Vec::new(), is_over: false }
     }
 
-    /// The next event; `None` at the end of the stream.
+    /// The next frame, without its blank line; `None` at the end of the stream.
     ///
     /// # Panics
-    /// When the framing is not the contract's, or anything follows a terminal event.
+    /// When the stream breaks, or ends within a frame.
     #[expect(clippy::expect_used, reason = "a test cannot go on without its stream")]
-    pub async fn next(&mut self) -> Option<Event> {
+    pub async fn next(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.waiting.windows(2).position(|pair| pair == b"\n\n") {
-                let frame: Vec<u8> = self.waiting.drain(..end + 2).collect();
-                let frame = String::from_utf8(frame).expect("text");
-                if frame == ": keep-alive\n\n" {
-                    continue;
-                }
-                return Some(self.event(&frame));
+                let mut frame: Vec<u8> = self.waiting.drain(..end + 2).collect();
+                frame.truncate(end);
+                return Some(String::from_utf8(frame).expect("text"));
             }
             if self.is_over {
                 assert!(self.waiting.is_empty(), "a cut event: {:?}", String::from_utf8_lossy(&self.waiting));
@@ -67,10 +67,37 @@ impl Events {
             }
         }
     }
+}
+
+/// A stream of events. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct Events {
+    frames: Frames,
+    next_id: Option<u64>,
+    ended: bool,
+}
+
+impl Events {
+    pub(crate) fn of(response: reqwest::Response) -> Self {
+        Self { frames: Frames::of(response), next_id: None, ended: false }
+    }
+
+    /// The next event; `None` at the end of the stream.
+    ///
+    /// # Panics
+    /// When the framing is not the contract's, or anything follows a terminal event.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            let frame = self.frames.next().await?;
+            if frame != ": keep-alive" {
+                return Some(self.event(&frame));
+            }
+        }
+    }
 
     #[expect(clippy::expect_used, reason = "a test cannot go on without its stream")]
     fn event(&mut self, frame: &str) -> Event {
-        let lines: Vec<&str> = frame.strip_suffix("\n\n").expect("a blank line").split('\n').collect();
+        let lines: Vec<&str> = frame.split('\n').collect();
         assert_eq!(lines.len(), 2, "one id line and one data line: {frame:?}");
         let id: u64 = lines[0].strip_prefix("id: ").and_then(|id| id.parse().ok()).expect("an id line");
         let data: Value =

@@ -20,7 +20,7 @@ pub use answer::Answer;
 pub use app::TestApp;
 pub use builder::Builder;
 pub use dns::NameServer;
-pub use events::{Event, Events};
+pub use events::{Event, Events, Frames};
 pub use parlance_domain::ManualClock;
 pub use parlance_llm::scripted::{Script, ScriptedChat, ScriptedEmbedding, ScriptedRerank, Step};
 pub use receiver::{RECEIVERS_WORDS, Reaction, Received, Receiver};

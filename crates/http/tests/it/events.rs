@@ -11,15 +11,14 @@ use parlance_service::missed;
 use parlance_storage::conversation_terms::Terms;
 use parlance_storage::messages::{self, Message};
 use parlance_storage::missed_messages::Settled;
-use parlance_testkit::{Actor, Method, TestApp};
+use parlance_testkit::{Actor, Frames, Method, TestApp};
 use serde_json::{Value, json};
 
 use crate::world::UNKNOWN;
 
 /// A page that is open. It shows a message once, however often it is told of it.
 pub(crate) struct Page {
-    response: reqwest::Response,
-    waiting: String,
+    frames: Frames,
     shown: HashSet<String>,
 }
 
@@ -33,11 +32,9 @@ impl Page {
             Some(id) => request.header("last-event-id", id),
             None => request,
         };
-        let response = request.send().await.unwrap();
-        assert_eq!(response.status().as_u16(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        let mut page = Self { response, waiting: String::new(), shown: HashSet::new() };
-        assert_eq!(page.frame().await.unwrap(), ": open");
+        let frames = Frames::of(request.send().await.unwrap());
+        let mut page = Self { frames, shown: HashSet::new() };
+        assert_eq!(page.frames.next().await.unwrap(), ": open");
         page
     }
 
@@ -45,18 +42,6 @@ impl Page {
     async fn back(self, actor: &Actor, path: &str, last: &str) -> Self {
         let shown = self.shown;
         Self { shown, ..Self::open(actor, path, Some(last)).await }
-    }
-
-    async fn frame(&mut self) -> Option<String> {
-        loop {
-            if let Some((frame, rest)) = self.waiting.split_once("\n\n") {
-                let frame = frame.to_owned();
-                self.waiting = String::from(rest);
-                return Some(frame);
-            }
-            let bytes = self.response.chunk().await.unwrap()?;
-            self.waiting.push_str(std::str::from_utf8(&bytes).unwrap());
-        }
     }
 
     /// The next event that is not a message shown already.
@@ -72,7 +57,7 @@ impl Page {
 
     async fn next_of_all(&mut self) -> Option<Told> {
         loop {
-            let frame = self.frame().await?;
+            let frame = self.frames.next().await?;
             if frame == ": keep-alive" {
                 continue;
             }
