@@ -141,21 +141,19 @@ impl World {
         Ok(made.into_iter().map(|file| file.item).collect())
     }
 
+    /// A passage of five characters.
+    fn passage(&self, ordinal: i64, text: &str) -> NewPassage {
+        let id = self.app.new_id();
+        NewPassage { id, ordinal, text: text.into(), heading: None, page: None, start: 0, end: 5 }
+    }
+
     /// A file with one passage that waits to be indexed with this vector.
     async fn file_with_vector(&self, model: ModelId, vector: &[f32]) -> File {
         let form = self.form().await;
         self.post(&form, b"hello").await.unwrap();
         let file = self.create_file(&form).await.unwrap().pop().unwrap();
         let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
-        let passage = NewPassage {
-            id: self.app.new_id(),
-            ordinal: 0,
-            text: "hello".into(),
-            heading: None,
-            page: None,
-            start: 0,
-            end: 5,
-        };
+        let passage = self.passage(0, "hello");
         let change = IndexChange {
             id: self.app.new_id(),
             organisation: self.tenant.organisation(),
@@ -355,17 +353,7 @@ impl World {
         let form = self.form().await;
         self.post(&form, b"hello").await.unwrap();
         let file = self.create_file(&form).await.unwrap().pop().unwrap();
-        let rows: Vec<_> = (0..passages)
-            .map(|ordinal| NewPassage {
-                id: self.app.new_id(),
-                ordinal,
-                text: "hello".into(),
-                heading: None,
-                page: None,
-                start: 0,
-                end: 5,
-            })
-            .collect();
+        let rows: Vec<_> = (0..passages).map(|ordinal| self.passage(ordinal, "hello")).collect();
         let ids = rows.iter().map(|row| row.id).collect();
         let (tenant, base, id, now) = (self.tenant, self.base, file.id, self.app.now());
         self.app

@@ -67,8 +67,7 @@ async fn known_passages_are_gone_with_their_generation_file_and_base() {
     let all = [old[0], gone[0], kept[0]];
     assert_eq!(world.known(tenant, &all).await.len(), 3);
 
-    let text = "newer".into();
-    let new = NewPassage { id: app.new_id(), ordinal: 0, text, heading: None, page: None, start: 0, end: 5 };
+    let new = world.passage(0, "newer");
     let (base, id, new_id, now) = (world.base, replaced.id, new.id, app.now());
     app.db
         .write(tenant, move |tx| {
