@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use parlance_domain::kind::{ContactId, ConversationId, InboxId};
 use parlance_domain::{Error, Principal, Result, Tenant};
 use parlance_retrieval::fold;
-use parlance_storage::conversation_lists::{self, Candidate, Listed, Place, Position};
+use parlance_storage::conversation_lists::{self, Candidate, Place, Position};
 use parlance_storage::conversation_terms::{self, Wanted};
-use parlance_storage::{Tx, inboxes, message_lists};
+use parlance_storage::{Part, Tx, inboxes, message_lists};
 
 use crate::App;
 use crate::conversations::{self, Shown};
@@ -43,18 +43,35 @@ pub async fn list(
     asked: &Asked,
     from: Option<Position>,
     limit: usize,
-) -> Result<Vec<Shown>> {
+) -> Result<Part<Shown>> {
+    let mut tx = app.db.read(principal.tenant).await?;
+    let found = find(&mut tx, principal, asked, from, limit).await?;
+    conversations::shown(&mut tx, principal, &found).await
+}
+
+/// The conversations that are asked for, nearest to `from` first, `limit` at most.
+pub(crate) async fn find(
+    tx: &mut Tx,
+    principal: &Principal,
+    asked: &Asked,
+    from: Option<Position>,
+    limit: usize,
+) -> Result<Vec<Candidate>> {
     let tenant = principal.tenant;
     let keyword = Keyword::parse(tenant, &asked.keyword)?;
-    let mut tx = app.db.read(tenant).await?;
-    let place = place(&mut tx, principal, asked).await?;
-    let rows = if let Some(keyword) = &keyword {
-        find(&mut tx, tenant, place, keyword, from, limit).await?
-    } else {
+    let place = place(tx, principal, asked).await?;
+    let Some(keyword) = &keyword else {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        conversation_lists::page(&mut tx, tenant, place, from, limit).await?
+        return conversation_lists::walk(tx, tenant, place, from, limit).await;
     };
-    conversations::with_unread(&mut tx, principal, rows).await
+    if keyword.terms().is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut search = Search { tenant, keyword, found: Vec::new(), limit, from, place };
+    if !search.read_newest(tx).await? {
+        search.ask_index(tx).await?;
+    }
+    Ok(search.found)
 }
 
 /// Which conversations are asked for. A visitor is shown their own only.
@@ -72,31 +89,6 @@ async fn place(tx: &mut Tx, principal: &Principal, asked: &Asked) -> Result<Plac
     Ok(Place { inbox: asked.inbox, contact: asked.contact })
 }
 
-/// The conversations of a place in which a keyword occurs, nearest to `from` first, `limit` at most.
-async fn find(
-    tx: &mut Tx,
-    tenant: Tenant,
-    place: Place,
-    keyword: &Keyword,
-    from: Option<Position>,
-    limit: usize,
-) -> Result<Vec<Listed>> {
-    if keyword.terms().is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut search = Search { tenant, keyword, found: Vec::new(), limit, from, place };
-    if !search.read_newest(tx).await? {
-        search.ask_index(tx).await?;
-    }
-    let order = search.found;
-    let mut known: HashMap<ConversationId, Listed> = conversation_lists::some(tx, tenant, &order)
-        .await?
-        .into_iter()
-        .map(|listed| (listed.conversation.id, listed))
-        .collect();
-    Ok(order.iter().filter_map(|id| known.remove(id)).collect())
-}
-
 struct Search<'a> {
     tenant: Tenant,
     keyword: &'a Keyword,
@@ -104,7 +96,7 @@ struct Search<'a> {
     /// Where to go on.
     from: Option<Position>,
     limit: usize,
-    found: Vec<ConversationId>,
+    found: Vec<Candidate>,
 }
 
 impl Search<'_> {
@@ -159,7 +151,7 @@ impl Search<'_> {
     fn take(&mut self, next: &[Candidate], matching: &[bool]) {
         for (candidate, matches) in next.iter().zip(matching) {
             if *matches && !self.is_full() {
-                self.found.push(candidate.id);
+                self.found.push(candidate.clone());
             }
         }
         if let Some(last) = next.last() {

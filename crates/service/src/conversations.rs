@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 
 use parlance_domain::kind::{ContactId, ConversationId, InboxId, WebChatId};
 use parlance_domain::{Error, Principal, Result};
-use parlance_storage::conversation_lists::{self, Listed};
+use parlance_storage::conversation_lists::{self, Candidate, Listed};
 use parlance_storage::conversations::{self, Conversation};
-use parlance_storage::{Tx, contacts, inboxes, message_lists};
+use parlance_storage::{Part, Tx, contacts, inboxes, message_lists};
 
 use crate::conversation_turn::{anonymous, welcome};
 use crate::events::What;
@@ -131,9 +131,17 @@ pub async fn get(app: &App, principal: &Principal, id: ConversationId) -> Result
     shown.pop().ok_or_else(|| Error::bug("a conversation that was just read"))
 }
 
+/// What is shown of conversations that were found, in the same order, as far as their last messages fit
+/// on one page.
+pub(crate) async fn shown(tx: &mut Tx, principal: &Principal, found: &[Candidate]) -> Result<Part<Shown>> {
+    let ids: Vec<ConversationId> = found.iter().map(|candidate| candidate.id).collect();
+    let Part { rows, is_cut } = conversation_lists::some(tx, principal.tenant, &ids).await?;
+    Ok(Part { rows: with_unread(tx, principal, rows).await?, is_cut })
+}
+
 /// What is shown of conversations, in the same order, with one query for the unread ones of all their
 /// inboxes. Those are no concern of visitors.
-pub(crate) async fn with_unread(tx: &mut Tx, principal: &Principal, listed: Vec<Listed>) -> Result<Vec<Shown>> {
+async fn with_unread(tx: &mut Tx, principal: &Principal, listed: Vec<Listed>) -> Result<Vec<Shown>> {
     let mut unread: HashMap<InboxId, i64> = HashMap::new();
     if principal.visitor().is_none() {
         let inboxes: HashSet<InboxId> = listed.iter().map(|listed| listed.conversation.inbox_id).collect();

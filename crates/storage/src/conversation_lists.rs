@@ -1,10 +1,14 @@
 //! Lists of conversations, by their last activity, newest first.
 
+use std::collections::HashMap;
+
 use parlance_domain::kind::{ChatbotId, ContactId, ConversationId, FeedbackId, InboxId, MessageId};
 use parlance_domain::{Result, Tenant, Timestamp};
 use sqlx::QueryBuilder;
 
+use crate::by_ids;
 use crate::conversations::Conversation;
+use crate::page::{Part, fitting};
 use crate::reach::inbox_within_sql;
 use crate::tx::{Tx, fault, on_tx};
 
@@ -137,55 +141,7 @@ pub struct Listed {
     pub last_created_at: Option<Timestamp>,
 }
 
-/// What is shown of the conversations that `$chosen`, a condition with its order and limit, selects.
-///
-/// They are chosen with the ids of their last messages first, and only then looked up: under row-level
-/// security PostgreSQL does not use an index for a comparison with a subquery, which it has to take for
-/// a way to see rows that the policy hides, and would read all messages for each conversation.
-macro_rules! listed {
-    ($chosen:expr) => {
-        format!(
-            "WITH chosen AS MATERIALIZED (SELECT c.*, (SELECT l.id FROM messages AS l WHERE \
-             l.conversation_id = c.id AND l.state <> 'generating' ORDER BY l.created_at DESC, l.id DESC \
-             LIMIT 1) AS last_id FROM conversations AS c WHERE {}) \
-             SELECT c.id, c.inbox_id, c.contact_id, c.title, c.title_folded, c.auto_reply_enabled, c.is_group_chat, \
-             c.enable_group_mention, c.unread_count, c.last_read_at, c.created_at, c.last_message_at, \
-             c.last_activity_at, k.name AS contact_name, k.avatar AS contact_avatar, \
-             k.created_at AS contact_created_at, i.name AS inbox_name, i.channel_type, i.chatbot_id, \
-             i.sign_auth, i.auto_reply_schedules, \
-             (SELECT o.time_zone FROM organisations AS o WHERE o.org_id = $1) AS time_zone, m.id AS last_id, \
-             m.type AS last_type, m.content AS last_content, \
-             m.content_payload AS last_content_payload, m.query_metadata AS last_query_metadata, \
-             m.feedback_id AS last_feedback_id, m.feedback_type AS last_feedback_type, \
-             m.feedback_suggestion AS last_feedback_suggestion, m.feedback_at AS last_feedback_at, \
-             m.created_at AS last_created_at \
-             FROM chosen AS c JOIN contacts AS k ON k.id = c.contact_id JOIN inboxes AS i ON i.id = c.inbox_id \
-             LEFT JOIN messages AS m ON m.id = c.last_id AND m.org_id = $1 \
-             WHERE k.org_id = $1 AND i.org_id = $1",
-            $chosen
-        )
-    };
-}
-
-/// A part of a list, nearest to its beginning first.
-pub async fn page(
-    tx: &mut Tx,
-    tenant: Tenant,
-    place: Place,
-    from: Option<Position>,
-    limit: i64,
-) -> Result<Vec<Listed>> {
-    let direction = direction(from);
-    let order = format!("ORDER BY c.last_activity_at {direction}, c.id {direction}");
-    let chosen = format!("{} {order} LIMIT $6", place.condition(tenant, from));
-    let sql = format!("{} {order}", listed!(chosen));
-    let (at, id) = Position::or_beyond(from);
-    on_tx!(tx, db => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(tenant.organisation()).bind(place.inbox)
-        .bind(place.contact).bind(at).bind(id).bind(limit).fetch_all(db).await)
-    .map_err(fault)
-}
-
-/// The newest conversations of a list from a position on, whatever they say.
+/// Conversations of a list, nearest to its beginning or to the position first, whatever they say.
 pub async fn walk(
     tx: &mut Tx,
     tenant: Tenant,
@@ -202,27 +158,75 @@ pub async fn walk(
 
 /// What is shown of one conversation.
 pub async fn one(tx: &mut Tx, tenant: Tenant, id: ConversationId) -> Result<Option<Listed>> {
-    Ok(some(tx, tenant, &[id]).await?.pop())
+    Ok(shown(tx, tenant, &[id]).await?.pop())
 }
 
-/// What is shown of some conversations, in no order; those that are not the organisation's or not
-/// within the caller's reach are left out.
-pub async fn some(tx: &mut Tx, tenant: Tenant, ids: &[ConversationId]) -> Result<Vec<Listed>> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let places: Vec<String> = (0..ids.len()).map(|place| format!("${}", place + 2)).collect();
-    let within = inbox_within_sql(tenant, "c.inbox_id");
-    let sql = listed!(format!("c.org_id = $1 AND c.id IN ({}){within}", places.join(", ")));
-    on_tx!(tx, db => {
-        let mut query = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(tenant.organisation());
-        for id in ids {
-            query = query.bind(*id);
-        }
-        query.fetch_all(db).await
-    })
-    .map_err(fault)
+/// What is shown of some conversations, in the order of `ids`, as far as the texts of their last
+/// messages fit on one page. Those that are not the organisation's, not within the caller's reach or
+/// gone meanwhile are left out, and what is left out counts as cut: whoever reads on misses nothing.
+pub async fn some(tx: &mut Tx, tenant: Tenant, ids: &[ConversationId]) -> Result<Part<Listed>> {
+    let bytes = last_bytes(tx, tenant, ids).await?;
+    let fitting = &ids[..fitting(ids.iter().map(|id| bytes.get(id).copied().unwrap_or_default()))];
+    let found = shown(tx, tenant, fitting).await?;
+    let mut found: HashMap<_, _> = found.into_iter().map(|listed| (listed.conversation.id, listed)).collect();
+    let rows: Vec<Listed> = fitting.iter().filter_map(|id| found.remove(id)).collect();
+    Ok(Part { is_cut: rows.len() < ids.len(), rows })
 }
+
+/// The last message of a conversation `c`, or what `$columns` says of it.
+macro_rules! last_message {
+    ($columns:literal) => {
+        concat!(
+            "(SELECT ",
+            $columns,
+            " FROM messages AS l WHERE l.conversation_id = c.id AND l.state <> 'generating' \
+             ORDER BY l.created_at DESC, l.id DESC LIMIT 1)"
+        )
+    };
+}
+
+/// Bytes of the texts of last messages. They are asked before the texts, which SQLite would otherwise
+/// read all before the first row comes.
+async fn last_bytes(tx: &mut Tx, tenant: Tenant, ids: &[ConversationId]) -> Result<HashMap<ConversationId, usize>> {
+    let last = last_message!(
+        "octet_length(l.content) + coalesce(octet_length(l.content_payload), 0) \
+         + coalesce(octet_length(l.query_metadata), 0)"
+    );
+    let select = format!("SELECT c.id, CAST({last} AS BIGINT) FROM conversations AS c WHERE c.org_id = $1");
+    let end = inbox_within_sql(tenant, "c.inbox_id");
+    let rows: Vec<(ConversationId, Option<i64>)> = by_ids::rows(tx, tenant, (&select, "c.id", &end), ids).await?;
+    let bytes = |sum: Option<i64>| usize::try_from(sum.unwrap_or_default()).unwrap_or_default();
+    Ok(rows.into_iter().map(|(id, sum)| (id, bytes(sum))).collect())
+}
+
+/// What is shown of conversations, in no order.
+///
+/// They are chosen with the ids of their last messages first, and only then looked up: under row-level
+/// security PostgreSQL does not use an index for a comparison with a subquery, which it has to take for
+/// a way to see rows that the policy hides, and would read all messages for each conversation.
+async fn shown(tx: &mut Tx, tenant: Tenant, ids: &[ConversationId]) -> Result<Vec<Listed>> {
+    let select = concat!(
+        "WITH chosen AS MATERIALIZED (SELECT c.*, ",
+        last_message!("l.id"),
+        " AS last_id \
+        FROM conversations AS c WHERE c.org_id = $1"
+    );
+    let end = format!("{}) {SHOWN}", inbox_within_sql(tenant, "c.inbox_id"));
+    by_ids::rows(tx, tenant, (select, "c.id", &end), ids).await
+}
+
+/// Selects what is shown of those that `chosen` has.
+const SHOWN: &str = "SELECT c.id, c.inbox_id, c.contact_id, c.title, c.title_folded, c.auto_reply_enabled, \
+     c.is_group_chat, c.enable_group_mention, c.unread_count, c.last_read_at, c.created_at, c.last_message_at, \
+     c.last_activity_at, k.name AS contact_name, k.avatar AS contact_avatar, k.created_at AS contact_created_at, \
+     i.name AS inbox_name, i.channel_type, i.chatbot_id, i.sign_auth, i.auto_reply_schedules, \
+     (SELECT o.time_zone FROM organisations AS o WHERE o.org_id = $1) AS time_zone, m.id AS last_id, \
+     m.type AS last_type, m.content AS last_content, m.content_payload AS last_content_payload, \
+     m.query_metadata AS last_query_metadata, m.feedback_id AS last_feedback_id, \
+     m.feedback_type AS last_feedback_type, m.feedback_suggestion AS last_feedback_suggestion, \
+     m.feedback_at AS last_feedback_at, m.created_at AS last_created_at \
+     FROM chosen AS c JOIN contacts AS k ON k.id = c.contact_id JOIN inboxes AS i ON i.id = c.inbox_id \
+     LEFT JOIN messages AS m ON m.id = c.last_id AND m.org_id = $1 WHERE k.org_id = $1 AND i.org_id = $1";
 
 /// Conversations with unread messages of each of these inboxes, counted up to
 /// [`MOST_UNREAD`](crate::inboxes::MOST_UNREAD).

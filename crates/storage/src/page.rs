@@ -50,6 +50,32 @@ pub struct Part<T> {
     pub is_cut: bool,
 }
 
+/// What is left of the bytes of a page.
+struct Room {
+    bytes: usize,
+    is_empty: bool,
+}
+
+impl Room {
+    const fn new() -> Self {
+        Self { bytes: MAX_BYTES, is_empty: true }
+    }
+
+    /// Whether a row with texts of so many bytes still goes on the page. The first one always does.
+    fn takes(&mut self, bytes: usize) -> bool {
+        let fits = self.is_empty || bytes <= self.bytes;
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.is_empty = false;
+        fits
+    }
+}
+
+/// How many rows, of which the first ones have texts of so many bytes, one page holds; at least one.
+pub(crate) fn fitting(bytes: impl IntoIterator<Item = usize>) -> usize {
+    let mut room = Room::new();
+    bytes.into_iter().take_while(|bytes| room.takes(*bytes)).count()
+}
+
 /// Reads rows until their texts are more than one page holds, at least one row. `bytes` tells the
 /// length of those of a row that have no small bound.
 pub(crate) async fn collect_part<T>(
@@ -57,10 +83,9 @@ pub(crate) async fn collect_part<T>(
     bytes: impl Fn(&T) -> usize,
 ) -> Result<Part<T>> {
     let mut part = Part { rows: Vec::new(), is_cut: false };
-    let mut sum = 0;
+    let mut room = Room::new();
     while let Some(row) = rows.try_next().await.map_err(fault)? {
-        sum += bytes(&row);
-        if sum > MAX_BYTES && !part.rows.is_empty() {
+        if !room.takes(bytes(&row)) {
             part.is_cut = true;
             break;
         }

@@ -7,7 +7,6 @@ use parlance_domain::{Error, Timestamp, kind};
 use parlance_service::conversation_search::{self, Asked};
 use parlance_service::conversations::{self, MAX_SOURCE_ID, NewConversation, Shown};
 use parlance_service::{App, auto_reply};
-use parlance_storage::Part;
 use parlance_storage::conversation_lists::Position;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -209,10 +208,10 @@ pub(crate) async fn list(
     };
     let asked = Asked { inbox, contact: None, keyword: params.keyword.unwrap_or_default() };
     let from = cursors.from().map(|(at, id, is_back)| Position { at, id, is_back });
-    let rows = conversation_search::list(&app, &caller.principal, &asked, from, cursors.limit()).await?;
+    let part = conversation_search::list(&app, &caller.principal, &asked, from, cursors.limit()).await?;
     let now = app.now();
     let key = |shown: &Shown| (shown.listed.conversation.last_activity_at, shown.listed.conversation.id);
-    Ok(Json(cursors.answer(Part { rows, is_cut: false }, key, |shown| view(now, shown))))
+    Ok(Json(cursors.answer(part, key, |shown| view(now, shown))))
 }
 
 /// One conversation.

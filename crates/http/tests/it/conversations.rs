@@ -231,7 +231,7 @@ async fn a_visitor_reaches_their_own_conversations_only() {
     for (keyword, expected) in [("", 1), ("hello", 1), ("heron", 0), ("訪客", 1)] {
         let asked = Asked { keyword: keyword.into(), ..Asked::default() };
         let listed = conversation_search::list(app, &who, &asked, None, 9).await.unwrap();
-        assert_eq!(listed.len(), expected, "{keyword}");
+        assert_eq!(listed.rows.len(), expected, "{keyword}");
     }
     let new = |web_chat, contact| NewConversation { web_chat, contact, contact_field: "contact", source_id: None };
     let begun = conversations::create(app, &who, new(web_chat, None)).await.unwrap();
